@@ -1,0 +1,154 @@
+"""Representative data: from a file to checked examples, one at a time."""
+
+import dataclasses
+import os
+import pathlib
+import zipfile
+from collections.abc import Iterator
+
+import numpy as np
+
+from tfconv_export.errors import UsageError
+
+_CHUNK = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """Examples that a model can be run on.
+
+    Attributes:
+        array: of shape `(n, *input_shape)`; any float or integer dtype.
+        origin: string, where they come from, for messages and the report.
+        dtype: NumPy dtype that the model takes.
+    """
+
+    array: np.ndarray
+    origin: str
+    dtype: np.dtype
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Every example as a batch of one, in the model's dtype."""
+        for example in self.array:
+            yield np.asarray(example, self.dtype)[np.newaxis]
+
+    def first(self, count: int) -> "Examples":
+        """The first `count` of them."""
+        return dataclasses.replace(self, array=self.array[:count])
+
+
+def load(
+    data: "os.PathLike | str | np.ndarray", key: str | None = None
+) -> tuple[np.ndarray, str]:
+    """Reads representative data.
+
+    Args:
+        data: path of a `.npy` file (memory-mapped) or a `.npz` file, or an
+            array.
+        key: string, the name of the array in a `.npz` file that holds more
+            than one.
+
+    Returns:
+        `(array, origin)`.
+
+    Raises:
+        UsageError: if there is nothing to read, or it is not numbers.
+    """
+    if not isinstance(data, (str, os.PathLike)):
+        array, origin = np.asarray(data), "the given array"
+    else:
+        origin = f"--representative_data={os.fspath(data)}"
+        array = _read(pathlib.Path(data), key, origin)
+    if array.dtype.kind not in "fiub":
+        raise UsageError(
+            f"{origin} must hold floats or integers, but its dtype is "
+            f"{array.dtype}."
+        )
+    return array, origin
+
+
+def check(
+    array: np.ndarray, origin: str, shape: tuple[int, ...], dtype
+) -> Examples:
+    """Makes sure that a model of this input shape can be run on the data.
+
+    Args:
+        array: as from `load`.
+        origin: as from `load`.
+        shape: the model's input shape, without the batch.
+        dtype: the model's input dtype.
+
+    Raises:
+        UsageError: if the data is empty, of another shape, or not finite.
+    """
+    if array.ndim == 0 or len(array) == 0:
+        raise UsageError(
+            f"{origin} holds no examples: its shape is {array.shape}; the "
+            "first axis counts the examples."
+        )
+    if array.shape[1:] != tuple(shape):
+        raise UsageError(
+            f"{origin} holds an array of shape {array.shape}, but the model "
+            f"takes examples of shape {tuple(shape)}: an array of shape "
+            f"{('n', *shape)} is needed, the first axis counting the "
+            "examples.".replace("'", "")
+        )
+    for start in range(0, len(array), _CHUNK):
+        chunk = array[start : start + _CHUNK]
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(chunk.astype(dtype, copy=False))
+        if not finite.all():
+            index = start + int(np.argwhere(~finite)[0][0])
+            raise UsageError(
+                f"{origin} holds NaN or infinite values, first in example "
+                f"{index}; remove or repair such examples."
+            )
+    return Examples(array, origin, np.dtype(dtype))
+
+
+def generate(shape: tuple[int, ...], dtype, count: int = 16) -> Examples:
+    """Standard normal examples (integers: 0 or 1), always the same ones."""
+    rng = np.random.default_rng(0)
+    if np.dtype(dtype).kind == "f":
+        array = rng.standard_normal((count, *shape))
+    else:
+        array = rng.integers(0, 2, (count, *shape))
+    return Examples(array.astype(dtype), "generated data", np.dtype(dtype))
+
+
+def _read(path: pathlib.Path, key: str | None, origin: str) -> np.ndarray:
+    if not path.is_file():
+        raise UsageError(f"{origin} is not a file.")
+    try:
+        if path.suffix == ".npy":
+            # Never pickles: loading one would run what is in it.
+            return np.load(path, mmap_mode="r", allow_pickle=False)
+        if path.suffix == ".npz":
+            with np.load(path, allow_pickle=False) as arrays:
+                return arrays[_choose_key(arrays.files, key, origin)]
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        if isinstance(error, UsageError):
+            raise
+        raise UsageError(
+            f"{origin} cannot be read as a NumPy file of numbers: {error}"
+        ) from error
+    raise UsageError(f"{origin} must be a .npy or a .npz file.")
+
+
+def _choose_key(names: list[str], key: str | None, origin: str) -> str:
+    listed = ", ".join(names) or "none"
+    if key is None:
+        if len(names) == 1:
+            return names[0]
+        raise UsageError(
+            f"{origin} holds {len(names)} arrays ({listed}); choose one with "
+            "--representative_key."
+        )
+    if key not in names:
+        raise UsageError(
+            f"{origin} holds no array named {key}; it holds: {listed}."
+        )
+    return key

@@ -1,0 +1,175 @@
+"""Source and recipe -> TFLite bytes: the only user of the converter."""
+
+import dataclasses
+import tempfile
+import warnings
+
+import keras
+import tensorflow as tf
+
+from tfconv import ops
+from tfconv_export.calibration import Examples
+from tfconv_export.errors import CheckError
+from tfconv_export.errors import UsageError
+from tfconv_export.source import Source
+
+# Mode -> the I/O dtypes it can have, the default first.
+IO_DTYPES = {
+    "none": ("float32",),
+    "float16": ("float32",),
+    "dynamic": ("float32",),
+    "int8": ("int8", "uint8", "float32"),
+    "int16x8": ("int16", "float32"),
+}
+
+_INTEGER_OPS = {
+    "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    "int16x8": (
+        tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What kind of numbers the file is to compute with.
+
+    Attributes:
+        quantize: string, `"none"` (float32), `"float16"` (weights in
+            float16), `"dynamic"` (weights in int8, activations quantized as
+            they come), `"int8"` (all in int8) or `"int16x8"` (activations in
+            int16, weights in int8).
+        io_dtype: string, the dtype of the file's input and outputs; `None`
+            is the mode's default.
+
+    Raises:
+        UsageError: if there is no such mode, or it has no such I/O.
+    """
+
+    quantize: str = "none"
+    io_dtype: str | None = None
+
+    def __post_init__(self):
+        if self.quantize not in IO_DTYPES:
+            raise UsageError(
+                f"--quantize={self.quantize} is unknown; it must be one of "
+                f"{', '.join(IO_DTYPES)}."
+            )
+        allowed = IO_DTYPES[self.quantize]
+        if self.io_dtype is None:
+            object.__setattr__(self, "io_dtype", allowed[0])
+        if self.io_dtype not in allowed:
+            raise UsageError(
+                f"--io_dtype={self.io_dtype} is not possible with "
+                f"--quantize={self.quantize}; it must be one of "
+                f"{', '.join(allowed)}."
+            )
+
+    @property
+    def is_integer(self) -> bool:
+        """Whether the file computes with integers only."""
+        return self.quantize in ("int8", "int16x8")
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversion:
+    """What the converter made.
+
+    Attributes:
+        content: bytes of the TFLite file.
+        depthwise_ops: int, how many depthwise convolutions the converter was
+            given, or `None` if that is not known.
+    """
+
+    content: bytes
+    depthwise_ops: int | None
+
+
+def convert(
+    source: Source, recipe: Recipe, examples: Examples | None
+) -> Conversion:
+    """Converts a source at a batch of 1.
+
+    Args:
+        source: one whose shape is fixed.
+        recipe: what to make.
+        examples: the representative data, for the integer modes.
+
+    Raises:
+        CheckError: if the converter finds no way with TFLite's own operators.
+    """
+    spec = tf.TensorSpec(
+        (1, *source.input_shape), source.input_dtype, name=source.input_name
+    )
+    counts = []
+
+    def serve(inputs):
+        with ops.exporting():
+            outputs = source.exported(inputs)
+        graph = tf.compat.v1.get_default_graph()
+        types = [operation.type for operation in graph.get_operations()]
+        counts.append(types.count("DepthwiseConv2dNative"))
+        return outputs
+
+    with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+        # By way of a SavedModel: converting the function itself leaves its
+        # variables unfrozen, and a file that computes NaN.
+        if source.kind == "keras":
+            archive = keras.export.ExportArchive()
+            archive.track(source.trackable)
+            archive.add_endpoint("serve", serve, [spec])
+            archive.write_out(directory, verbose=False)
+        else:
+            module = tf.Module()
+            module.source = source.trackable
+            function = tf.function(serve, input_signature=[spec])
+            tf.saved_model.save(
+                module, directory, signatures={"serving_default": function}
+            )
+        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
+        _configure(converter, recipe, source, examples)
+        try:
+            with warnings.catch_warnings():
+                # It calibrates with an interpreter that it deprecates.
+                warnings.filterwarnings("ignore", ".*Interpreter is deprec")
+                content = converter.convert()
+        except Exception as error:
+            raise CheckError(
+                "The converter found no way with TFLite's builtin operators: "
+                f"{_reason(error)}"
+            ) from error
+    known = source.kind == "keras"
+    return Conversion(content, counts[-1] if known else None)
+
+
+def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
+    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+    if recipe.quantize == "none":
+        return
+    converter.optimizations = [tf.lite.Optimize.DEFAULT]
+    if recipe.quantize == "float16":
+        converter.target_spec.supported_types = [tf.float16]
+    if not recipe.is_integer:
+        return
+    converter.target_spec.supported_ops = [_INTEGER_OPS[recipe.quantize]]
+    converter.representative_dataset = lambda: (
+        {source.input_name: example} for example in examples
+    )
+    io_dtype = tf.as_dtype(recipe.io_dtype)
+    if source.input_dtype.is_floating:
+        converter.inference_input_type = io_dtype
+    converter.inference_output_type = io_dtype
+
+
+def _reason(error: Exception) -> str:
+    """The converter's words, without its pages of locations."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    telling = [
+        line
+        for line in lines
+        if "op is neither a custom op" in line
+        or line.startswith(("Flex ops:", "Custom ops:"))
+        or ": error:" in line
+    ]
+    chosen = (telling or lines or [type(error).__name__])[:3]
+    return " ".join(line[:300] for line in chosen)

@@ -1,0 +1,80 @@
+"""One face over the interpreters that run a TFLite file."""
+
+import numpy as np
+from ai_edge_litert import interpreter as litert
+
+_RESOLVERS = {
+    "xnnpack": litert.OpResolverType.AUTO,
+    "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    "reference": litert.OpResolverType.BUILTIN_REF,
+}
+
+
+class LiteRT:
+    """The LiteRT interpreter with one of its sets of kernels.
+
+    Args:
+        content: bytes of a TFLite file.
+        kernels: string, `"xnnpack"` (what phones run), `"builtin"` or
+            `"reference"` (what microcontrollers run).
+
+    Raises:
+        ValueError or RuntimeError: if LiteRT cannot run the file.
+    """
+
+    def __init__(self, content: bytes, kernels: str = "xnnpack"):
+        self.name = f"LiteRT {kernels}"
+        self._interpreter = litert.Interpreter(
+            model_content=content,
+            experimental_op_resolver_type=_RESOLVERS[kernels],
+            num_threads=1,
+        )
+        self._interpreter.allocate_tensors()
+        self._runner = self._interpreter.get_signature_runner()
+        self._inputs = self._runner.get_input_details()
+        self._outputs = self._runner.get_output_details()
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the file once.
+
+        Args:
+            inputs: values by input name. Those of a quantized input are real
+                numbers, and are quantized here.
+
+        Returns:
+            Real numbers (float32, or the output's own dtype if it is not
+            quantized) by output name.
+        """
+        outputs = self._runner(
+            **{
+                name: quantize(np.asarray(value), self._inputs[name])
+                for name, value in inputs.items()
+            }
+        )
+        return {
+            name: dequantize(value, self._outputs[name])
+            for name, value in outputs.items()
+        }
+
+
+def quantize(values: np.ndarray, details: dict) -> np.ndarray:
+    """Real numbers -> what a tensor with these interpreter details holds.
+
+    TFLite's affine quantization: `real = scale * (quantized - zero_point)`.
+    """
+    dtype = details["dtype"]
+    scale, zero_point = details["quantization"]
+    if not scale:
+        return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    quantized = np.round(values / np.float64(scale)) + zero_point
+    return np.clip(quantized, limits.min, limits.max).astype(dtype)
+
+
+def dequantize(values: np.ndarray, details: dict) -> np.ndarray:
+    """The inverse of `quantize`."""
+    scale, zero_point = details["quantization"]
+    if not scale:
+        return values
+    real = (values.astype(np.float64) - zero_point) * scale
+    return real.astype(np.float32)

@@ -1,0 +1,349 @@
+"""A trained model, from wherever it lies, as a function of one tensor."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import h5py
+import keras
+import tensorflow as tf
+
+import tfconv
+from tfconv.conversion import clone_with
+from tfconv_export.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A model to be exported.
+
+    Attributes:
+        origin: string, the path, or the name of an in-memory model.
+        kind: string, `"keras"` or `"saved_model"`.
+        size: int, bytes on disk; `None` in memory.
+        input_name: string, a name that TensorFlow accepts.
+        input_shape: tuple, without the batch; `None` where it is open.
+        input_dtype: `tf.DType`.
+        reference: from a tensor `(b, *input_shape)` to a dict of outputs: the
+            model as it was trained, in inference mode.
+        exported: the same function, from tfconv's layers where it can be.
+        trackable: the object that holds the variables of `exported`.
+    """
+
+    origin: str
+    kind: str
+    size: int | None
+    input_name: str
+    input_shape: tuple[int | None, ...]
+    input_dtype: tf.DType
+    reference: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    exported: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    trackable: Any
+
+
+def load(
+    model: "keras.Model | os.PathLike | str",
+    unsafe_deserialization: bool = False,
+) -> Source:
+    """Loads a model.
+
+    Args:
+        model: path of a `.keras` file, an `.h5` file of Keras 3 or 2, or a
+            SavedModel directory; or a built Keras model.
+        unsafe_deserialization: whether a file may hold `Lambda` layers, whose
+            Python code is run.
+
+    Raises:
+        UsageError: if there is no such model, or it cannot be loaded.
+    """
+    if isinstance(model, keras.Model):
+        return _from_keras(model, model.name, None)
+    path = pathlib.Path(model)
+    if not path.exists():
+        raise UsageError(f"--model={path} does not exist.")
+    if path.is_dir():
+        return _from_saved_model(path)
+    if path.suffix == ".keras":
+        config = _keras_config(path)
+    elif path.suffix in (".h5", ".hdf5"):
+        config = _h5_config(path)
+    else:
+        raise UsageError(
+            f"--model={path} is neither a .keras file, nor an .h5 file, nor a "
+            "SavedModel directory."
+        )
+    if not unsafe_deserialization and _mentions_lambda(config):
+        raise UsageError(
+            f"--model={path} has a Lambda layer, whose Python code loading "
+            "the file would run; pass --unsafe_deserialization if you trust "
+            "where the file comes from."
+        )
+    loaded = _load_keras(path, unsafe_deserialization)
+    return _from_keras(loaded, str(path), path.stat().st_size)
+
+
+def fix_shape(source: Source, shape: tuple[int, ...] | None) -> Source:
+    """The source with no open dimension left.
+
+    Args:
+        source: as from `load`.
+        shape: the wanted input shape, without the batch, or `None`.
+
+    Raises:
+        UsageError: if a dimension stays open, or the model takes another.
+    """
+    known = source.input_shape
+    wanted = known if shape is None else tuple(shape)
+    fits = len(wanted) == len(known) and all(
+        dim in (None, want) for dim, want in zip(known, wanted, strict=True)
+    )
+    if not fits:
+        raise UsageError(
+            f"--input_shape={_comma(wanted)} does not fit the model, whose "
+            f"input shape without the batch is ({_comma(known)})."
+        )
+    if None in wanted:
+        example = _comma(98 if dim is None else dim for dim in known)
+        raise UsageError(
+            f"The model leaves its input shape open: ({_comma(known)}) "
+            "without the batch; fix it with --input_shape, for example "
+            f"--input_shape={example}."
+        )
+    return dataclasses.replace(source, input_shape=wanted)
+
+
+def _comma(dims) -> str:
+    return ",".join("?" if dim is None else str(dim) for dim in dims)
+
+
+def _from_keras(model: keras.Model, origin: str, size: int | None) -> Source:
+    inputs = getattr(model, "inputs", None)
+    if not inputs:
+        raise UsageError(
+            f"The model {origin} does not say what it takes: it is not built, "
+            "or it is subclassed; export a functional or Sequential model "
+            "that has an input."
+        )
+    if len(inputs) != 1:
+        raise UsageError(
+            f"The model {origin} has {len(inputs)} inputs; a model with one "
+            "input is needed."
+        )
+    _, *shape = inputs[0].shape
+    names = _output_names(model)
+    reference = _in_float32(model)
+    exported = tfconv.from_keras(reference)
+    return Source(
+        origin=origin,
+        kind="keras",
+        size=size,
+        input_name=_tensor_name(
+            # The layer's name: the tensor's own is a running number.
+            inputs[0]._keras_history.operation.name
+        ),
+        input_shape=tuple(shape),
+        input_dtype=tf.as_dtype(reference.inputs[0].dtype),
+        reference=_named(reference, names),
+        exported=_named(exported, names),
+        trackable=exported,
+    )
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The model, with mixed precision taken out if there is any."""
+    if all(
+        layer.compute_dtype == "float32"
+        for layer in _all_layers(model)
+        if not isinstance(layer, keras.layers.InputLayer)
+    ):
+        return model
+
+    def in_float32(layer):
+        config = layer.get_config()
+        if "float" in layer.compute_dtype:
+            config["dtype"] = "float32"
+        return type(layer).from_config(config)
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return clone_with(model, in_float32)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _all_layers(model: keras.Model):
+    for layer in model.layers:
+        yield layer
+        yield from _all_layers(layer) if hasattr(layer, "layers") else ()
+
+
+def _named(model: keras.Model, names: list[str]):
+    def function(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        outputs = tf.nest.flatten(model(inputs, training=False))
+        return dict(zip(names, outputs, strict=True))
+
+    return function
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    names = [
+        _tensor_name(output._keras_history.operation.name)
+        for output in model.outputs
+    ]
+    return [
+        f"{name}_{index}" if names.count(name) > 1 else name
+        for index, name in enumerate(names)
+    ]
+
+
+def _tensor_name(name: str) -> str:
+    """The name, with what TensorFlow does not allow in one replaced."""
+    return re.sub(r"[^A-Za-z0-9_.]|^(?![A-Za-z0-9.])", "_", name)
+
+
+def _from_saved_model(path: pathlib.Path) -> Source:
+    if not (path / "saved_model.pb").is_file():
+        raise UsageError(
+            f"--model={path} is a directory, but not a SavedModel: it holds "
+            "no saved_model.pb."
+        )
+    try:
+        loaded = tf.saved_model.load(str(path))
+        signatures = loaded.signatures
+    except Exception as error:
+        raise _cannot_load(path, error) from error
+    name = "serving_default"
+    if name not in signatures:
+        if len(signatures) != 1:
+            raise UsageError(
+                f"--model={path} has no signature {name}; it has: "
+                f"{', '.join(signatures) or 'none'}."
+            )
+        name = next(iter(signatures))
+    signature = signatures[name]
+    specs = signature.structured_input_signature[1]
+    if len(specs) != 1:
+        raise UsageError(
+            f"The signature {name} of --model={path} has {len(specs)} inputs; "
+            "a model with one input is needed."
+        )
+    (input_name, spec), *_ = specs.items()
+    if not spec.shape.rank or spec.shape[0] not in (None, 1):
+        raise UsageError(
+            f"The input {input_name} of --model={path} has shape {spec.shape};"
+            " its first dimension must be the batch, open or 1."
+        )
+
+    def function(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
+        return signature(**{input_name: inputs})
+
+    size = sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return Source(
+        origin=str(path),
+        kind="saved_model",
+        size=size,
+        input_name=_tensor_name(input_name),
+        input_shape=tuple(spec.shape[1:]),
+        input_dtype=spec.dtype,
+        reference=function,
+        exported=function,
+        trackable=loaded,
+    )
+
+
+def _load_keras(path: pathlib.Path, unsafe: bool) -> keras.Model:
+    try:
+        model = keras.saving.load_model(
+            path,
+            custom_objects=None if path.suffix == ".keras" else _KERAS_2,
+            # What a model was trained with may be unknown here.
+            compile=False,
+            safe_mode=not unsafe,
+        )
+    except Exception as error:
+        raise _cannot_load(path, error) from error
+    if not isinstance(model, keras.Model):
+        raise UsageError(
+            f"--model={path} holds a {type(model).__name__}, not a model."
+        )
+    return model
+
+
+def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    reason = lines[0].rstrip(".")
+    return UsageError(f"--model={path} cannot be loaded: {reason}.")
+
+
+def _keras_config(path: pathlib.Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise UsageError(
+            f"--model={path} is not a whole .keras file: {error}."
+        ) from error
+
+
+def _h5_config(path: pathlib.Path) -> Any:
+    try:
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+    except OSError as error:
+        raise UsageError(
+            f"--model={path} is not a whole HDF5 file: {error}."
+        ) from error
+    if config is None:
+        raise UsageError(
+            f"--model={path} holds weights only; save the whole model with "
+            "model.save()."
+        )
+    return json.loads(config)
+
+
+def _mentions_lambda(config: Any) -> bool:
+    if isinstance(config, dict):
+        if config.get("class_name") in ("Lambda", "__lambda__"):
+            return True
+        return any(_mentions_lambda(value) for value in config.values())
+    if isinstance(config, list):
+        return any(_mentions_lambda(value) for value in config)
+    return False
+
+
+def _reader_of_keras_2(layer_class: type[keras.Layer]) -> type[keras.Layer]:
+    """The layer, made from a config with what Keras 2 wrote and ignored.
+
+    Its two layers inherited from Conv1D, and their configs name its kernel's
+    arguments as well as their own.
+    """
+    inherited = {
+        "groups",
+        "kernel_initializer",
+        "kernel_regularizer",
+        "kernel_constraint",
+    }
+
+    class Reader(layer_class):
+        @classmethod
+        def from_config(cls, config):
+            return layer_class.from_config(
+                {k: v for k, v in config.items() if k not in inherited}
+            )
+
+    return Reader
+
+
+_KERAS_2 = {
+    layer_class.__name__: _reader_of_keras_2(layer_class)
+    for layer_class in (
+        keras.layers.DepthwiseConv1D,
+        keras.layers.SeparableConv1D,
+    )
+}

@@ -1,0 +1,342 @@
+"""Does the file compute what was trained? Judges; never prints."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from tfconv_export.calibration import Examples
+from tfconv_export.conversion import Conversion
+from tfconv_export.conversion import Recipe
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.flatbuffer import OperatorFacts
+from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.runtimes import LiteRT
+from tfconv_export.source import Source
+
+# float32 keeps about 7 digits; sums over kernels and layers lose two or three.
+MAX_FLOAT32_ERROR = 1e-4
+
+# Healthy files measure 65 dB and more in float16, 25 and more with int8
+# weights. Those that a broken conversion leaves compute noise: below 8 dB.
+MIN_SQNR_DB = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0, "int16x8": 10.0}
+
+# An output that hardly moves has no signal to compare the noise with; then the
+# error is the rounding of the output, and of the layer before it.
+MAX_ROUNDING_STEPS = 2.0
+
+_MAX_EXAMPLES = 200
+
+_FORBIDDEN = {
+    "VAR_HANDLE": "its variables are not frozen into the file",
+    "READ_VARIABLE": "its variables are not frozen into the file",
+    "ASSIGN_VARIABLE": "its variables are not frozen into the file",
+    "SPACE_TO_BATCH_ND": "a dilated convolution is not one operator",
+    "BATCH_TO_SPACE_ND": "a dilated convolution is not one operator",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: string, what.
+        passed: bool.
+        detail: string, what was found, and, where it failed, the remedy.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Agreement:
+    """How close one output on one runtime comes to the trained model's.
+
+    Attributes:
+        runtime: string.
+        output: string, the output's name.
+        examples: int, how many were compared.
+        max_error: float, the largest absolute difference.
+        relative_error: float, that divided by the width of the trained
+            model's outputs, zero included.
+        sqnr_db: float, the signal-to-quantization-noise ratio
+            `10 * log10(sum(y**2) / sum((y - file)**2))` in decibels; infinite
+            if there is no difference.
+        finite: bool, whether all that the file computed is.
+    """
+
+    runtime: str
+    output: str
+    examples: int
+    max_error: float
+    relative_error: float
+    sqnr_db: float
+    finite: bool
+
+
+def inspect(
+    facts: Facts, recipe: Recipe, source: Source, conversion: Conversion
+) -> list[Check]:
+    """Judges what is in the file, without running it."""
+    checks = [
+        _check_operators(facts),
+        _check_depthwise_count(facts, conversion.depthwise_ops),
+        _check_conversions(facts, recipe),
+        _check_interface(facts, recipe, source),
+    ]
+    if recipe.is_integer:
+        checks.append(_check_integer_only(facts, recipe))
+    if recipe.is_integer or recipe.quantize == "dynamic":
+        checks.append(_check_per_channel(facts))
+    return checks
+
+
+def compare(
+    content: bytes, source: Source, examples: Examples
+) -> list[Agreement]:
+    """Runs the file beside the trained model.
+
+    Args:
+        content: bytes of the file.
+        source: the model.
+        examples: what to run them on; the first 200 are used.
+
+    Returns:
+        One agreement for each runtime and output.
+    """
+    examples = examples.first(_MAX_EXAMPLES)
+    reference = tf.function(source.reference)
+    runtimes = [LiteRT(content, "xnnpack"), LiteRT(content, "builtin")]
+    expected = []
+    computed = {runtime.name: [] for runtime in runtimes}
+    for example in examples:
+        outputs = reference(tf.constant(example))
+        expected.append({key: out.numpy() for key, out in outputs.items()})
+        for runtime in runtimes:
+            computed[runtime.name].append(
+                runtime.run({source.input_name: example})
+            )
+    return [
+        _agreement(
+            name,
+            output,
+            np.stack([outputs[output] for outputs in expected]),
+            np.stack([outputs[output] for outputs in found]),
+        )
+        for name, found in computed.items()
+        for output in expected[0]
+    ]
+
+
+def judge(
+    agreements: list[Agreement], recipe: Recipe, facts: Facts
+) -> list[Check]:
+    """Judges how closely the file computes what was trained."""
+    checks = []
+    for agreement in agreements:
+        name = f"{agreement.runtime}, output {agreement.output}"
+        detail = (
+            f"max error {agreement.max_error:.3g} "
+            f"({agreement.relative_error:.2g} of the range), "
+            f"SQNR {agreement.sqnr_db:.1f} dB"
+        )
+        if not agreement.finite:
+            checks.append(Check(name, False, "NaN or infinite outputs"))
+        elif recipe.quantize == "none":
+            passed = agreement.relative_error <= MAX_FLOAT32_ERROR
+            if not passed:
+                detail += f"; at most {MAX_FLOAT32_ERROR} is needed"
+            checks.append(Check(name, passed, detail))
+        else:
+            floor = MIN_SQNR_DB[recipe.quantize]
+            passed = agreement.sqnr_db >= floor or _is_rounding(
+                agreement, facts
+            )
+            if not passed:
+                detail += (
+                    f"; at least {floor:g} dB is needed: is the "
+                    "representative data what the model was trained on?"
+                )
+            checks.append(Check(name, passed, detail))
+    return checks
+
+
+def _is_rounding(agreement: Agreement, facts: Facts) -> bool:
+    steps = [tensor.scales[0] for tensor in facts.outputs if tensor.scales]
+    return bool(steps) and agreement.max_error <= MAX_ROUNDING_STEPS * min(
+        steps
+    )
+
+
+def _agreement(
+    runtime: str, output: str, expected: np.ndarray, found: np.ndarray
+) -> Agreement:
+    expected = expected.astype(np.float64)
+    found = found.astype(np.float64)
+    error = found - expected
+    max_error = float(np.abs(error).max())
+    width = float(max(expected.max(), 0.0) - min(expected.min(), 0.0))
+    noise = float(np.square(error).sum())
+    signal = float(np.square(expected).sum())
+    with np.errstate(divide="ignore"):
+        sqnr_db = (
+            float(10 * np.log10(signal / noise)) if noise else float("inf")
+        )
+    return Agreement(
+        runtime=runtime,
+        output=output,
+        examples=len(expected),
+        max_error=max_error,
+        relative_error=max_error / width if width else max_error,
+        sqnr_db=sqnr_db,
+        finite=bool(np.isfinite(found).all()),
+    )
+
+
+def _check_operators(facts: Facts) -> Check:
+    problems = []
+    for name in facts.operator_counts:
+        if name in _FORBIDDEN:
+            problems.append(f"{name}: {_FORBIDDEN[name]}")
+    problems += [
+        f"{op.name} is not a builtin operator"
+        for op in facts.operators
+        if op.is_custom
+    ]
+    return Check(
+        "operators",
+        not problems,
+        "; ".join(dict.fromkeys(problems)) or _counted(facts),
+    )
+
+
+def _counted(facts: Facts) -> str:
+    counts = facts.operator_counts.items()
+    listed = ", ".join(f"{count} {name}" for name, count in counts)
+    return f"builtin only: {listed}" if listed else "none"
+
+
+def _check_depthwise_count(facts: Facts, wanted: int | None) -> Check:
+    found = facts.operator_counts.get("DEPTHWISE_CONV_2D", 0)
+    if wanted is None:
+        detail = f"{found}; how many the SavedModel has is not known"
+        return Check("depthwise convolutions", True, detail)
+    return Check(
+        "depthwise convolutions",
+        found == wanted,
+        f"{found} DEPTHWISE_CONV_2D for {wanted} depthwise convolutions",
+    )
+
+
+def _check_conversions(facts: Facts, recipe: Recipe) -> Check:
+    """QUANTIZE and DEQUANTIZE belong at float inputs and outputs only."""
+    stray = [op for op in facts.operators if _is_stray(op, facts)]
+    names = ", ".join(
+        f"{op.name} to {op.outputs[0].name or 'an unnamed tensor'}"
+        for op in stray[:3]
+    )
+    return Check(
+        "no stray QUANTIZE or DEQUANTIZE",
+        not stray,
+        f"{len(stray)} stray, such as {names}" if stray else "none",
+    )
+
+
+def _is_stray(op: OperatorFacts, facts: Facts) -> bool:
+    if op.name not in ("QUANTIZE", "DEQUANTIZE"):
+        return False
+    (source,), (target,) = op.inputs, op.outputs
+    if source.constant:
+        # Weights stored in float16, which the runtime unpacks once.
+        return source.dtype != "float16"
+    if source in facts.inputs or target in facts.outputs:
+        return False
+    # Between two integer scales it is arithmetic, not a way out of integers.
+    return "float" in source.dtype or "float" in target.dtype
+
+
+def _check_interface(facts: Facts, recipe: Recipe, source: Source) -> Check:
+    problems = []
+    wanted_shape = (1, *source.input_shape)
+    for tensor in facts.inputs:
+        if tensor.shape != wanted_shape:
+            problems.append(
+                f"input {tensor.name} has shape {tensor.shape}, not "
+                f"{wanted_shape}"
+            )
+        wanted = source.input_dtype.name
+        if source.input_dtype.is_floating:
+            wanted = recipe.io_dtype
+        if tensor.dtype != wanted:
+            problems.append(
+                f"input {tensor.name} is {tensor.dtype}, not {wanted}"
+            )
+    for tensor in facts.outputs:
+        if -1 in tensor.shape:
+            problems.append(f"output {tensor.name} has shape {tensor.shape}")
+        is_integer = tensor.dtype in ("int32", "int64", "bool")
+        if tensor.dtype != recipe.io_dtype and not is_integer:
+            problems.append(
+                f"output {tensor.name} is {tensor.dtype}, not {recipe.io_dtype}"
+            )
+    shown = [f"{t.dtype}{list(t.shape)}" for t in facts.inputs + facts.outputs]
+    return Check(
+        "input and output",
+        not problems,
+        "; ".join(problems) or " -> ".join(shown),
+    )
+
+
+def _check_integer_only(facts: Facts, recipe: Recipe) -> Check:
+    """Every operator but those at float inputs and outputs is integer."""
+    problems = {}
+    for op in facts.operators:
+        if op.name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        operands = [t for t in (*op.inputs, *op.outputs) if t is not None]
+        if any("float" in tensor.dtype for tensor in operands):
+            problems[f"{op.name} computes in float"] = None
+        bias = op.inputs[2] if len(op.inputs) > 2 else None
+        is_conv = op.name in (
+            "CONV_2D",
+            "DEPTHWISE_CONV_2D",
+            "FULLY_CONNECTED",
+        )
+        # TFLite Micro takes an int32 bias for int64 and computes noise.
+        is_int16x8_conv = recipe.quantize == "int16x8" and is_conv
+        if is_int16x8_conv and bias is not None and bias.dtype != "int64":
+            problems[f"{op.name} has a bias of {bias.dtype}"] = None
+    return Check(
+        "integers only",
+        not problems,
+        "; ".join(problems) or "no operator computes in float",
+    )
+
+
+def _check_per_channel(facts: Facts) -> Check:
+    """Depthwise weights, [1, 1, k, c*m]: one scale for each of c*m."""
+    problems = []
+    quantized = 0
+    for op in facts.operators:
+        if op.name != "DEPTHWISE_CONV_2D":
+            continue
+        weights: TensorFacts = op.inputs[1]
+        if "float" in weights.dtype:
+            continue
+        quantized += 1
+        channels = weights.shape[3]
+        if len(weights.scales) != channels or (
+            channels > 1 and weights.quantized_dimension != 3
+        ):
+            problems.append(
+                f"{weights.name} has {len(weights.scales)} scales on axis "
+                f"{weights.quantized_dimension} for {channels} channels"
+            )
+    return Check(
+        "depthwise weights per channel",
+        not problems,
+        "; ".join(problems) or f"{quantized} quantized, all on axis 3",
+    )

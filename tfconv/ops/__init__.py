@@ -1,0 +1,15 @@
+"""Tensor operations: one meaning, several lowerings."""
+
+from tfconv.ops.depthwise import depthwise_conv1d
+from tfconv.ops.depthwise import pointwise_conv1d
+from tfconv.ops.geometry import PADDINGS
+from tfconv.ops.geometry import Geometry
+from tfconv.ops.tracing import exporting
+
+__all__ = [
+    "PADDINGS",
+    "Geometry",
+    "depthwise_conv1d",
+    "exporting",
+    "pointwise_conv1d",
+]

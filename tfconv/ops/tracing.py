@@ -1,0 +1,64 @@
+"""Where is this call being traced: for XLA, for export, or neither?"""
+
+import contextlib
+import contextvars
+import enum
+
+import tensorflow as tf
+
+
+class Lowering(enum.Enum):
+    """The form that an operation takes in the graph."""
+
+    GRAPH = "graph"
+    XLA = "xla"
+    EDGE = "edge"
+
+
+_exporting = contextvars.ContextVar("tfconv_exporting", default=False)
+
+
+@contextlib.contextmanager
+def exporting():
+    """Operations traced inside this context take their edge form.
+
+    The edge form needs static shapes and is for conversion to TFLite: on
+    TensorFlow's own CPU runtime it does not run when dilated.
+
+    Example:
+
+    >>> with tfconv.ops.exporting():
+    ...     function = tf.function(model).get_concrete_function(spec)
+    """
+    token = _exporting.set(True)
+    try:
+        yield
+    finally:
+        _exporting.reset(token)
+
+
+def current_lowering() -> Lowering:
+    """The lowering that fits the place where the caller is being traced."""
+    if _exporting.get() and not tf.executing_eagerly():
+        return Lowering.EDGE
+    if in_xla():
+        return Lowering.XLA
+    return Lowering.GRAPH
+
+
+def in_xla() -> bool:
+    """Whether the caller is being traced into a `jit_compile=True` function.
+
+    TensorFlow has no public way to ask. Should the private function move,
+    the answer is False, and the graph lowering, which XLA compiles too, runs.
+    """
+    if tf.executing_eagerly():
+        return False
+    try:
+        from tensorflow.python.ops import control_flow_util
+    except ImportError:
+        return False
+    in_context = getattr(
+        control_flow_util, "GraphOrParentsInXlaContext", lambda graph: False
+    )
+    return bool(in_context(tf.compat.v1.get_default_graph()))
