@@ -16,6 +16,7 @@ import tensorflow as tf
 import tfconv
 from tfconv.conversion import clone_with
 from tfconv_export.errors import UsageError
+from tfconv_export.folding import fold_channels_first
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _from_keras(model: keras.Model, origin: str, size: int | None) -> Source:
     _, *shape = inputs[0].shape
     names = _output_names(model)
     reference = _in_float32(model)
-    exported = tfconv.from_keras(reference)
+    exported = fold_channels_first(tfconv.from_keras(reference))
     return Source(
         origin=origin,
         kind="keras",
