@@ -6,6 +6,7 @@ but not across the transposes of a channels_first layer.
 
 import keras
 import numpy as np
+
 import tfconv
 
 _LAYERS = (tfconv.DepthwiseConv1D, tfconv.SeparableConv1D)
