@@ -41,9 +41,14 @@ def current_lowering() -> Lowering:
     """The lowering that fits the place where the caller is being traced."""
     if _exporting.get() and not tf.executing_eagerly():
         return Lowering.EDGE
-    if in_xla():
+    if in_xla() and not has_accelerator():
         return Lowering.XLA
     return Lowering.GRAPH
+
+
+def has_accelerator() -> bool:
+    """Whether there is a GPU or a TPU for the operation to run on."""
+    return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
 
 
 def in_xla() -> bool:
