@@ -10,8 +10,8 @@ from tfconv.ops import reduction
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
 
-_SEGMENTS = 8
-_MAX_TAPS_OF_SEGMENTS = 24
+_SEGMENTS = 4
+_MAX_TAPS_OF_SEGMENTS = 12
 _BLOCK = 32
 
 
@@ -40,22 +40,7 @@ def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 class _Taps:
     def convolve(self, inputs, kernel, pads, stride) -> tf.Tensor:
-        taps = kernel.shape[0]
-        steps = inputs.shape[1]
-        if stride > 1 or steps is None or steps < taps or pads == (0, 0):
-            return _valid(_pad(inputs, *pads), kernel, stride)
-        # Padding the whole signal would be a pass over the memory.
-        left, right = pads
-        parts = [_valid(inputs, kernel, 1)]
-        if left:
-            parts.insert(
-                0, _valid(_pad(inputs[:, : taps - 1], left, 0), kernel, 1)
-            )
-        if right:
-            parts.append(
-                _valid(_pad(inputs[:, steps - taps + 1 :], 0, right), kernel, 1)
-            )
-        return tf.concat(parts, axis=1)
+        return _valid(_pad(inputs, *pads), kernel, stride)
 
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
