@@ -9,6 +9,7 @@ distant parts of a signal with few channels, become channels.
 import tensorflow as tf
 
 from tfconv.ops import reduction
+from tfconv.ops import xla
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
 from tfconv.ops.tracing import has_accelerator
@@ -33,6 +34,12 @@ def depthwise_conv1d(
     inputs: tf.Tensor, kernel: tf.Tensor, geometry: Geometry
 ) -> tf.Tensor:
     """[b, t, c] x [k, c, m] -> [b, t', c*m], time as the width of an image."""
+    if inputs.shape[0] == 0:
+        # Of no examples the native op makes outputs of a wrong shape, and a
+        # gradient of whatever was in the memory.
+        return xla.depthwise_conv1d(inputs, kernel, geometry)
+    if inputs.shape[1] is None and geometry.padding == "valid":
+        inputs = _at_least_one_window(inputs, geometry)
     pads = geometry.pads(length(inputs))
     if (
         has_accelerator()
@@ -54,6 +61,18 @@ def depthwise_conv1d(
 def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """[b, t, c] x [1, c, f] -> [b, t, f], as a convolution."""
     return tf.nn.conv1d(inputs, kernel, stride=1, padding="VALID")
+
+
+def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
+    """The inputs; for no windows the native op makes a wrong shape, too."""
+    check = tf.debugging.assert_greater_equal(
+        tf.shape(inputs)[1],
+        geometry.effective_kernel_size,
+        "Computed output size would be zero or negative: the inputs have "
+        "fewer time steps than one window spans.",
+    )
+    with tf.control_dependencies([check]):
+        return tf.identity(inputs)
 
 
 def _min_taps_of_reduction(kernel, geometry: Geometry) -> int:
@@ -100,14 +119,7 @@ class _Native:
         return _native_kernel_gradient(inputs, upstream, taps, pads)
 
     def repeat_channels(self, inputs, multiplier) -> tf.Tensor:
-        channels = inputs.shape[2]
-        if channels * multiplier > 128:
-            return tf.repeat(inputs, multiplier, axis=2)
-        # A product with ones and zeros, which is faster than copying.
-        spread = tf.repeat(
-            tf.eye(channels, dtype=inputs.dtype), multiplier, axis=1
-        )
-        return tf.matmul(inputs, spread)
+        return tf.repeat(inputs, multiplier, axis=2)
 
 
 def _forward_segments(inputs, kernel, pads) -> int:

@@ -3,7 +3,9 @@
 The frames between two taps of a dilated kernel become channels, and so do the
 phases of a stride; a multiplier becomes channels that are repeated. A lowering
 brings a core that is fast for plain convolutions, and gets all of them, with
-their gradients, which are plain convolutions again.
+their gradients, which are plain convolutions again. The gradients do not have
+custom gradients themselves: a SavedModel could not hold those. TensorFlow
+differentiates the operations that the core is made of.
 """
 
 from typing import Protocol
@@ -17,7 +19,7 @@ class Core(Protocol):
     """What a lowering has to bring."""
 
     def convolve(self, inputs, kernel, pads: Pads, stride: int) -> tf.Tensor:
-        """[b, t, c] x [k, c, 1] -> [b, t', c]; its gradient is not used."""
+        """[b, t, c] x [k, c, 1] -> [b, t', c], of TensorFlow's operations."""
 
     def kernel_gradient(self, inputs, upstream, taps, pads: Pads) -> tf.Tensor:
         """[b, t, c] x [b, t', c] -> [k, c, 1], for stride 1.
@@ -29,7 +31,7 @@ class Core(Protocol):
 def depthwise_conv1d(
     core: Core, inputs, kernel, pads: Pads, stride: int, dilation: int
 ) -> tf.Tensor:
-    """[b, t, c] x [k, c, m] -> [b, t', c*m], differentiable again and again.
+    """[b, t, c] x [k, c, m] -> [b, t', c*m].
 
     Args:
         core: the lowering's core.
@@ -81,11 +83,11 @@ def _plain(core, inputs, kernel, pads) -> tf.Tensor:
     def convolve(inputs, kernel):
         def gradient(upstream):
             return (
-                _plain(
-                    core,
+                core.convolve(
                     upstream,
                     kernel[::-1],
                     (taps - 1 - left, taps - 1 - right),
+                    1,
                 ),
                 core.kernel_gradient(inputs, upstream, taps, pads),
             )
@@ -118,11 +120,11 @@ def _strided_input_gradient(core, upstream, kernel, pads, stride, steps):
     rows = -(-taps // stride)
     phases = tf.pad(kernel, [[0, rows * stride - taps], [0, 0], [0, 0]])
     phases = tf.reshape(phases, [rows, stride * channels, 1])
-    gradient = _plain(
-        core,
+    gradient = core.convolve(
         tf.tile(upstream, [1, 1, stride]),
         phases[::-1],
         (rows - 1, rows - 1),
+        1,
     )
     reached = (length(upstream) + rows - 1) * stride
     gradient = tf.reshape(gradient, [-1, reached, channels])

@@ -1,0 +1,146 @@
+"""Files: .keras, .h5 and .weights.h5, also those of Keras's twins."""
+
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import tfconv
+from tests.tfconv.layers.twins import CHANNELS
+from tests.tfconv.layers.twins import ROUNDING
+from tests.tfconv.layers.twins import STEPS
+from tests.tfconv.layers.twins import each_layer
+from tests.tfconv.layers.twins import inputs
+from tests.tfconv.layers.twins import randomize
+
+# pyproject.toml lets this one through for Keras 2; it says that .h5 is old.
+legacy_h5 = pytest.mark.filterwarnings(
+    "ignore:You are saving your model as an HDF5 file"
+)
+
+
+def make_model(module, **arguments):
+    """Both layers of `module`, with what else a network has."""
+    model = keras.Sequential(
+        [
+            keras.Input([STEPS, CHANNELS]),
+            module.DepthwiseConv1D(
+                3, padding="same", depth_multiplier=2, **arguments
+            ),
+            keras.layers.BatchNormalization(),
+            module.SeparableConv1D(
+                6, 4, strides=2, activation="relu", **arguments
+            ),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(2),
+        ]
+    )
+    randomize(model)
+    return model
+
+
+@legacy_h5
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_saved_model_is_loaded_as_it_was(suffix, tmp_path):
+    model = make_model(
+        tfconv,
+        depthwise_regularizer="l2",
+        depthwise_constraint=keras.constraints.NonNeg(),
+        bias_initializer=keras.initializers.Constant(0.5),
+    )
+    path = tmp_path / f"model{suffix}"
+    model.save(path)
+    loaded = keras.saving.load_model(path)
+    for layer, original in zip(loaded.layers, model.layers, strict=True):
+        assert type(layer) is type(original)
+        assert layer.get_config() == original.get_config()
+    np.testing.assert_allclose(loaded(inputs()), model(inputs()), **ROUNDING)
+
+
+@legacy_h5
+@each_layer
+def test_causal_dilated_and_channels_first_layers_are_saved(
+    layer_name, tmp_path
+):
+    arguments = {"padding": "causal", "dilation_rate": 2, "kernel_size": 3}
+    if layer_name == "SeparableConv1D":
+        arguments["filters"] = 4
+    layer_class = getattr(tfconv, layer_name)
+    model = keras.Sequential(
+        [
+            keras.Input([CHANNELS, None]),
+            layer_class(data_format="channels_first", **arguments),
+        ]
+    )
+    randomize(model)
+    x = inputs(2, CHANNELS, STEPS)
+    for suffix in (".keras", ".h5"):
+        path = tmp_path / f"model{suffix}"
+        model.save(path)
+        loaded = keras.saving.load_model(path)
+        assert type(loaded.layers[0]) is layer_class
+        np.testing.assert_allclose(loaded(x), model(x), **ROUNDING)
+
+
+LOAD_ELSEWHERE = """
+import sys
+import tfconv
+import keras
+import numpy as np
+folder = sys.argv[1]
+x = np.load(f"{folder}/x.npy")
+for suffix in ("keras", "h5"):
+    model = keras.saving.load_model(f"{folder}/model.{suffix}")
+    assert isinstance(model.layers[0], tfconv.DepthwiseConv1D)
+    np.save(f"{folder}/{suffix}.npy", model(x))
+"""
+
+
+@legacy_h5
+def test_a_saved_model_loads_in_a_program_that_imported_tfconv(tmp_path):
+    model = make_model(tfconv)
+    model.save(tmp_path / "model.keras")
+    model.save(tmp_path / "model.h5")
+    np.save(tmp_path / "x.npy", inputs())
+    subprocess.run(
+        [sys.executable, "-c", LOAD_ELSEWHERE, tmp_path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        check=True,
+    )
+    for suffix in ("keras", "h5"):
+        np.testing.assert_allclose(
+            np.load(tmp_path / f"{suffix}.npy"), model(inputs()), **ROUNDING
+        )
+
+
+@pytest.mark.parametrize(
+    "source, target",
+    [(keras.layers, tfconv), (tfconv, keras.layers), (tfconv, tfconv)],
+    ids=["keras-tfconv", "tfconv-keras", "tfconv-tfconv"],
+)
+def test_saved_weights_load_into_the_twin(source, target, tmp_path):
+    saved, model = make_model(source), make_model(target)
+    for weight in model.weights:
+        weight.assign(np.zeros(weight.shape))
+    assert not np.allclose(saved(inputs()), model(inputs()))
+    saved.save_weights(tmp_path / "model.weights.h5")
+    model.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(model(inputs()), saved(inputs()), **ROUNDING)
+
+
+def test_optimizer_state_is_saved_so_that_training_goes_on_as_before(tmp_path):
+    model = make_model(tfconv)
+    model.compile(keras.optimizers.Adam(0.01), "mse", jit_compile=False)
+    x, y = inputs(), np.ones([3, 2])
+    model.train_on_batch(x, y)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for of in (model, loaded):
+        of.train_on_batch(x, y)
+    for weight, loaded_weight in zip(
+        model.get_weights(), loaded.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(loaded_weight, weight, **ROUNDING)

@@ -1,0 +1,112 @@
+"""Which input steps an output may know of."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfconv
+from tests.tfconv.ops import grid
+from tests.tfconv.ops import reference
+from tests.tfconv.ops.grid import Case
+
+STEPS = 17
+CAUSAL_CASES = [
+    Case(kernel_size, channels, multiplier, STEPS, strides, "causal", dilation)
+    for kernel_size, channels, multiplier in [(2, 1, 1), (5, 3, 2), (33, 8, 1)]
+    for strides, dilation in grid.STEPPINGS
+]
+MODES = ["eager", "graph", "jit"]
+POISONS = [1e30, np.inf, np.nan]
+
+
+def convolution(cases, mode):
+    """Of lists of arrays, all cases in one function."""
+
+    def convolve(xs, ws):
+        return [
+            tfconv.depthwise_conv1d(x, w, **case.window)
+            for case, x, w in zip(cases, xs, ws, strict=True)
+        ]
+
+    if mode != "eager":
+        convolve = tf.function(convolve, jit_compile=mode == "jit")
+    return lambda xs, ws: [
+        y.numpy()
+        for y in convolve([*map(tf.constant, xs)], [*map(tf.constant, ws)])
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_causal_outputs_do_not_know_the_future(mode):
+    convolve = convolution(CAUSAL_CASES, mode)
+    clean_xs = [case.operands()[0] for case in CAUSAL_CASES]
+    ws = [case.operands()[1] for case in CAUSAL_CASES]
+    clean = convolve(clean_xs, ws)
+    for poison in POISONS:
+        for t in range(STEPS):
+            xs = [x.copy() for x in clean_xs]
+            for x in xs:
+                x[:, t + 1 :] = poison
+            outputs = convolve(xs, ws)
+            for case, y, expected in zip(
+                CAUSAL_CASES, outputs, clean, strict=True
+            ):
+                # Windows end at the steps 0, strides, 2 * strides, ...
+                seen = t // case.strides + 1
+                np.testing.assert_array_equal(
+                    y[:, :seen],
+                    expected[:, :seen],
+                    err_msg=f"{case}, {poison} after step {t}",
+                )
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("padding", grid.PADDINGS)
+def test_one_bad_step_spoils_only_the_windows_that_meet_it(padding, mode):
+    cases = [
+        Case(3, 1, multiplier, STEPS, strides, padding, dilation_rate, batch=1)
+        for multiplier in (1, 2)
+        for strides, dilation_rate in grid.STEPPINGS
+    ]
+    convolve = convolution(cases, mode)
+    ws = [case.operands()[1] for case in cases]
+    for t in range(STEPS):
+        xs = [case.operands()[0] for case in cases]
+        for x in xs:
+            x[:, t] = np.nan
+        for case, y in zip(cases, convolve(xs, ws), strict=True):
+            meetings = reference.meetings(STEPS, 3, **case.window)
+            np.testing.assert_array_equal(
+                np.isnan(y[0, :, 0]),
+                meetings[:, :, t].any(axis=1),
+                err_msg=f"{case}, NaN at step {t}",
+            )
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_bad_channel_or_example_stays_where_it_is(mode):
+    case = Case(3, 3, 2, STEPS)
+    x, w, _ = case.operands()
+    x[1, :, 2] = np.nan
+    (y,) = convolution([case], mode)([x], [w])
+    expected = np.zeros(y.shape, bool)
+    expected[1, :, 4:] = True
+    np.testing.assert_array_equal(np.isnan(y), expected)
+
+
+@pytest.mark.parametrize("strides", [1, 2, 3, 4])
+def test_causal_is_keras_conv1d_causal_on_one_channel(strides):
+    """Keras has no causal depthwise layer; on one channel Conv1D is one."""
+    for kernel_size, steps in [(1, 5), (3, 2), (3, 9), (4, 12), (5, 11)]:
+        case = Case(kernel_size, 1, 2, steps, strides, "causal")
+        x, w, _ = case.operands()
+        layer = keras.layers.Conv1D(
+            2, kernel_size, strides=strides, padding="causal", use_bias=False
+        )
+        layer.build(x.shape)
+        layer.set_weights([w])
+        y = tfconv.depthwise_conv1d(x, w, **case.window)
+        assert y.shape == layer(x).shape
+        case.check_outputs(layer(x), x, w)
+        case.check_outputs(y, x, w)

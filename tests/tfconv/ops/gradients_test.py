@@ -1,0 +1,277 @@
+"""First and second derivatives of tfconv.depthwise_conv1d.
+
+The operation is linear in the input and linear in the kernel, so the NumPy
+statement and its two adjoints are all of its derivatives, of any order.
+"""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given
+from hypothesis import settings
+
+import tfconv
+from tests.tfconv.ops import grid
+from tests.tfconv.ops import reference
+from tests.tfconv.ops.grid import Case
+
+MODES = ["eager", "graph", "jit"]
+
+
+def in_mode(function, mode):
+    if mode == "eager":
+        return function
+    return tf.function(function, jit_compile=mode == "jit")
+
+
+def differentiate(cases):
+    """A function of the lists x, w and dy: the lists dx and dw."""
+
+    def gradients(xs, ws, dys):
+        with tf.GradientTape() as tape:
+            tape.watch([xs, ws])
+            ys = [
+                tfconv.depthwise_conv1d(x, w, **case.window)
+                for case, x, w in zip(cases, xs, ws, strict=True)
+            ]
+        return tape.gradient(ys, (xs, ws), output_gradients=dys)
+
+    return gradients
+
+
+def with_unknown_batch_and_steps(gradients, cases):
+    return tf.function(gradients).get_concrete_function(
+        [tf.TensorSpec([None, None, case.channels]) for case in cases],
+        [tf.TensorSpec(case.kernel_shape) for case in cases],
+        [
+            tf.TensorSpec([None, None, case.channels * case.multiplier])
+            for case in cases
+        ],
+    )
+
+
+def check(gradients, cases):
+    operands = [case.operands() for case in cases]
+    xs, ws, dys = (
+        [tf.constant(operand) for operand in column]
+        for column in zip(*operands, strict=True)
+    )
+    dxs, dws = gradients(xs, ws, dys)
+    for case, (x, w, dy), dx, dw in zip(cases, operands, dxs, dws, strict=True):
+        case.check_input_gradient(dx, dy, w)
+        case.check_kernel_gradient(dw, x, dy)
+
+
+@grid.every_window
+def test_eager_gradients(padding, strides, dilation_rate):
+    for cases in grid.rounds(padding, strides, dilation_rate, every=2):
+        check(differentiate(cases), cases)
+
+
+@grid.every_window
+def test_graph_gradients_of_unknown_batch_and_steps(
+    padding, strides, dilation_rate
+):
+    rounds = grid.rounds(padding, strides, dilation_rate, every=5)
+    gradients = with_unknown_batch_and_steps(
+        differentiate(rounds[0]), rounds[0]
+    )
+    for cases in rounds:
+        check(gradients, cases)
+
+
+@grid.every_window
+def test_xla_gradients(padding, strides, dilation_rate):
+    cases = grid.sample(padding, strides, dilation_rate, every=7)
+    check(in_mode(differentiate(cases), "jit"), cases)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_of_long_kernels_and_many_channels(mode):
+    check(in_mode(differentiate(grid.LARGE_CASES), mode), grid.LARGE_CASES)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(grid.any_case())
+def test_eager_gradients_beyond_the_grid(case):
+    check(differentiate([case]), [case])
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(grid.any_case())
+def test_graph_gradients_beyond_the_grid(case):
+    check(with_unknown_batch_and_steps(differentiate([case]), [case]), [case])
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+def test_gradients_of_every_dtype_err_no_more_than_they_must(dtype, mode):
+    """16-bit sums are made in float32, the long ones of dw above all."""
+    cases = [
+        Case(3, channels=2, steps=500, padding="same"),
+        Case(5, multiplier=2, padding="valid", strides=2),
+        Case(4, multiplier=3, padding="causal", dilation_rate=3),
+    ]
+    operands = [
+        case.operands(tf.as_dtype(dtype).as_numpy_dtype) for case in cases
+    ]
+    gradients = in_mode(differentiate(cases), mode)
+    dxs, dws = gradients(
+        *([*map(tf.constant, column)] for column in zip(*operands, strict=True))
+    )
+    for case, (x, w, dy), dx, dw in zip(cases, operands, dxs, dws, strict=True):
+        assert dx.dtype == dtype
+        assert dw.dtype == dtype
+        x, w, dy = (operand.astype(np.float64) for operand in (x, w, dy))
+        case.check_input_gradient(dx.numpy(), dy, w)
+        case.check_kernel_gradient(dw.numpy(), x, dy)
+
+
+SECOND_ORDER_CASES = [
+    Case(3, 2, 1, 7, padding="valid"),
+    Case(4, 2, 2, 9, 2, padding="same"),
+    Case(3, 1, 2, 8, padding="causal", dilation_rate=2),
+]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_gradients_of_gradients(mode):
+    """Those of <u, dx> + <v, dw>, which is what backpropagation makes of them.
+
+    <u, dx> is <dy, conv(u, w)>, and <v, dw> is <dy, conv(x, v)>.
+    """
+    cases = SECOND_ORDER_CASES
+    first_order = differentiate(cases)
+
+    def second_order(xs, ws, dys, us, vs):
+        with tf.GradientTape() as tape:
+            tape.watch([xs, ws, dys])
+            dxs, dws = first_order(xs, ws, dys)
+        return tape.gradient(
+            (dxs, dws), (xs, ws, dys), output_gradients=(us, vs)
+        )
+
+    operands = [case.operands(np.float64) for case in cases]
+    us = [x[:, ::-1] ** 2 for x, _, _ in operands]
+    vs = [np.sin(7 * w) for _, w, _ in operands]
+    derivatives = in_mode(second_order, mode)(
+        *(
+            [*map(tf.constant, column)]
+            for column in zip(*operands, strict=True)
+        ),
+        [*map(tf.constant, us)],
+        [*map(tf.constant, vs)],
+    )
+    for case, (x, w, dy), u, v, in_x, in_w, in_dy in zip(
+        cases, operands, us, vs, *derivatives, strict=True
+    ):
+        case.check_input_gradient(in_x, dy, v)
+        case.check_kernel_gradient(in_w, u, dy)
+        window = case.window
+        # A sum of two sums: as many products more, and one more rounding.
+        reference.assert_is_rounded_sum(
+            in_dy,
+            reference.depthwise_conv1d(u, w, **window)
+            + reference.depthwise_conv1d(x, v, **window),
+            reference.depthwise_conv1d(np.abs(u), np.abs(w), **window)
+            + reference.depthwise_conv1d(np.abs(x), np.abs(v), **window),
+            terms=2 * case.kernel_size,
+        )
+
+
+# A central difference of step h errs by h**2/6 times the third derivative and
+# by the rounding eps/h: with float64 and derivatives near 1, 1e-10 for both.
+DIFFERENCE_STEP = 1e-5
+# That, for sums of tens of such terms, with a margin.
+DIFFERENCE_TOLERANCE = 1e-7
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("case", SECOND_ORDER_CASES, ids=lambda c: c.padding)
+def test_a_gradient_penalty_has_the_gradient_of_its_finite_differences(
+    case, mode
+):
+    """|d loss / d x|**2 of a loss that is not linear in anything."""
+
+    def penalty(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tfconv.depthwise_conv1d(x, w, **case.window)
+            loss = tf.reduce_mean(tf.tanh(y) ** 2)
+        return tf.reduce_sum(tape.gradient(loss, x) ** 2)
+
+    @tf.function
+    def penalties(x, ws):
+        return tf.map_fn(lambda w: penalty(x, w), ws)
+
+    def penalty_gradient(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            value = penalty(x, w)
+        return tape.gradient(value, w)
+
+    x, w, _ = (tf.constant(o) for o in case.operands(np.float64))
+    step = DIFFERENCE_STEP * np.eye(w.numpy().size).reshape([-1, *w.shape])
+    differences = (penalties(x, w + step) - penalties(x, w - step)) / (
+        2 * DIFFERENCE_STEP
+    )
+    np.testing.assert_allclose(
+        np.ravel(in_mode(penalty_gradient, mode)(x, w)),
+        differences,
+        rtol=0,
+        atol=DIFFERENCE_TOLERANCE,
+    )
+    # Or the tolerance would prove nothing.
+    assert np.max(np.abs(differences)) > 1e4 * DIFFERENCE_TOLERANCE
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_kernel_that_is_not_watched_costs_the_input_no_gradient(mode):
+    case = Case(3, 2, 2)
+    x, w, dy = (tf.constant(operand) for operand in case.operands())
+
+    def input_gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tfconv.depthwise_conv1d(x, w, **case.window)
+        return tape.gradient(y, x, output_gradients=dy)
+
+    def kernel_gradient(w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            y = tfconv.depthwise_conv1d(x, w, **case.window)
+        return tape.gradient(y, w, output_gradients=dy)
+
+    case.check_input_gradient(in_mode(input_gradient, mode)(x), dy, w)
+    case.check_kernel_gradient(in_mode(kernel_gradient, mode)(w), x, dy)
+
+
+def test_a_gradient_taken_under_xla_of_a_forward_pass_outside():
+    """One function may be compiled, and the tape around it not."""
+    case = Case(3, 2, 2)
+    x, w, dy = (tf.constant(operand) for operand in case.operands())
+
+    @tf.function(jit_compile=True)
+    def forward(x, w):
+        return tfconv.depthwise_conv1d(x, w, **case.window)
+
+    with tf.GradientTape() as tape:
+        tape.watch([x, w])
+        y = forward(x, w)
+    dx, dw = tape.gradient(y, [x, w], output_gradients=dy)
+    case.check_input_gradient(dx, dy, w)
+    case.check_kernel_gradient(dw, x, dy)
+
+
+@grid.every_window
+def test_the_adjoints_of_the_numpy_statement_are_adjoint(
+    padding, strides, dilation_rate
+):
+    """<dy, conv(x, w)> = <dx, x> = <dw, w>, or this file proves nothing."""
+    case = Case(4, 3, 2, 19, strides, padding, dilation_rate)
+    x, w, dy = case.operands(np.float64)
+    value = np.vdot(dy, reference.depthwise_conv1d(x, w, **case.window))
+    dx = reference.input_gradient(dy, w, case.steps, **case.window)
+    dw = reference.kernel_gradient(x, dy, case.kernel_size, **case.window)
+    np.testing.assert_allclose(np.vdot(dx, x), value, rtol=1e-10)
+    np.testing.assert_allclose(np.vdot(dw, w), value, rtol=1e-10)
