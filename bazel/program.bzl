@@ -9,6 +9,7 @@ import os
 import sys
 
 del sys.path[0]
+sys.argv[0] = "{name}"
 os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
 
 from {module} import {function}
@@ -20,12 +21,15 @@ def _main_impl(ctx):
     module, function = ctx.attr.entry_point.split(":")
     ctx.actions.write(
         ctx.outputs.main,
-        _MAIN.format(module = module, function = function),
+        _MAIN.format(name = ctx.attr.program, module = module, function = function),
     )
 
 _main = rule(
     implementation = _main_impl,
-    attrs = {"entry_point": attr.string(mandatory = True)},
+    attrs = {
+        "entry_point": attr.string(mandatory = True),
+        "program": attr.string(mandatory = True),
+    },
     outputs = {"main": "%{name}.py"},
 )
 
@@ -45,6 +49,7 @@ def python_program(name, entry_point, deps, **kwargs):
     _main(
         name = main,
         entry_point = entry_point,
+        program = name,
     )
     py_binary(
         name = name,

@@ -122,20 +122,22 @@ def generate(shape: tuple[int, ...], dtype, count: int = 16) -> Examples:
 def _read(path: pathlib.Path, key: str | None, origin: str) -> np.ndarray:
     if not path.is_file():
         raise UsageError(f"{origin} is not a file.")
+    if path.suffix not in (".npy", ".npz"):
+        raise UsageError(f"{origin} must be a .npy or a .npz file.")
     try:
-        if path.suffix == ".npy":
-            # Never pickles: loading one would run what is in it.
-            return np.load(path, mmap_mode="r", allow_pickle=False)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return arrays[_choose_key(arrays.files, key, origin)]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, UsageError):
-            raise
+        # Never pickles: loading one would run what is in it.
+        if not zipfile.is_zipfile(path):
+            return np.lib.format.open_memmap(path, mode="r")
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays[_choose_key(arrays.files, key, origin)]
+    except UsageError:
+        raise
+    except Exception as error:
+        # NumPy raises whatever its parsers do, SyntaxError and zlib.error too.
+        reason = str(error).splitlines()[:1] or [type(error).__name__]
         raise UsageError(
-            f"{origin} cannot be read as a NumPy file of numbers: {error}"
+            f"{origin} cannot be read as a NumPy file of numbers: {reason[0]}"
         ) from error
-    raise UsageError(f"{origin} must be a .npy or a .npz file.")
 
 
 def _choose_key(names: list[str], key: str | None, origin: str) -> str:

@@ -12,8 +12,10 @@ Exit status: 0 written; 1 a check failed, nothing written; 2 wrong usage.
 
 import contextlib
 import os
+import signal
 import sys
 import tempfile
+import traceback
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -116,7 +118,48 @@ def run() -> None:
     """The command: parses `sys.argv`, and exits."""
     # `bazel run` starts in a folder of its own; paths are the caller's.
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
-    app.run(_exit_status, flags_parser=_parse_flags)
+    app.run(_exit_status_of_child, flags_parser=_parse_flags)
+
+
+def _exit_status_of_child(argv: list[str]) -> int:
+    """Runs `main` in a process of its own: the converter may crash."""
+    if not hasattr(os, "fork") or "tensorflow" in sys.modules:
+        # Forking is safe only before TensorFlow starts its threads.
+        return _exit_status(argv)
+    with tempfile.TemporaryDirectory(prefix="tfconv-") as scratch:
+        child = os.fork()
+        if not child:
+            os.environ["TMPDIR"] = tempfile.tempdir = scratch
+            os._exit(_flushed_exit_status(argv))
+        status = _wait(child)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        print(
+            f"tfconv-export: the conversion crashed with {name}; nothing was "
+            "written. --verbosity=1 shows what TensorFlow said last.",
+            file=sys.stderr,
+        )
+        return 1
+    return os.WEXITSTATUS(status)
+
+
+def _flushed_exit_status(argv: list[str]) -> int:
+    try:
+        status = _exit_status(argv)
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stderr.flush()
+    return status
+
+
+def _wait(child: int) -> int:
+    while True:
+        try:
+            return os.waitpid(child, 0)[1]
+        except KeyboardInterrupt:
+            continue  # Ctrl-C reaches the child too, which says so and ends.
 
 
 def _exit_status(argv: list[str]) -> int:

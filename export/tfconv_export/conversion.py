@@ -1,6 +1,7 @@
 """Source and recipe -> TFLite bytes: the only user of the converter."""
 
 import dataclasses
+import re
 import tempfile
 import warnings
 
@@ -135,8 +136,7 @@ def convert(
                 content = converter.convert()
         except Exception as error:
             raise CheckError(
-                "The converter found no way with TFLite's builtin operators: "
-                f"{_reason(error)}"
+                f"The model cannot be converted: {_reason(error)}"
             ) from error
     known = source.kind == "keras"
     return Conversion(content, counts[-1] if known else None)
@@ -163,13 +163,12 @@ def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
 
 def _reason(error: Exception) -> str:
     """The converter's words, without its pages of locations."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    telling = [
-        line
-        for line in lines
-        if "op is neither a custom op" in line
-        or line.startswith(("Flex ops:", "Custom ops:"))
-        or ": error:" in line
+    text = str(error)
+    missing = re.findall(r"^(?:TF Select|Custom) ops: (.*)$", text, re.M)
+    if missing:
+        names = ", ".join(dict.fromkeys(missing))
+        return f"the model uses operators that TFLite does not have: {names}."
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return re.sub(r"loc\(.*\): ", "", (lines or [type(error).__name__])[0])[
+        :300
     ]
-    chosen = (telling or lines or [type(error).__name__])[:3]
-    return " ".join(line[:300] for line in chosen)

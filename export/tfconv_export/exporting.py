@@ -1,7 +1,6 @@
 """The whole way from a trained model to a proved file, as one call."""
 
 import os
-import pathlib
 
 import keras
 import numpy as np
@@ -82,8 +81,17 @@ def export(
     output = files.check_target(output, overwrite, "output")
     if report is not None:
         report = files.check_target(report, overwrite, "report")
-        if report.resolve() == output.resolve():
-            raise UsageError(f"--report and --output are both {output}.")
+    files.check_distinct(
+        {"output": output, "report": report},
+        {
+            name: path
+            for name, path in (
+                ("model", model),
+                ("representative_data", representative_data),
+            )
+            if isinstance(path, (str, os.PathLike))
+        },
+    )
     if recipe.is_integer and representative_data is None:
         raise UsageError(
             f"--quantize={quantize} needs --representative_data: examples "
@@ -95,8 +103,6 @@ def export(
             representative_data, representative_key
         )
     source = sources.load(model, unsafe_deserialization)
-    if pathlib.Path(source.origin).resolve() == output.resolve():
-        raise UsageError(f"--model and --output are both {output}.")
     if input_shape is None and array is not None:
         input_shape = _shape_of_open(source.input_shape, array.shape[1:])
     source = sources.fix_shape(source, input_shape)

@@ -20,20 +20,25 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
         UsageError: if not.
     """
     path = pathlib.Path(path)
-    if path.is_dir():
-        raise UsageError(
-            f"--{flag}={path} is a directory; give the name of a file."
-        )
-    if path.exists() and not overwrite:
-        raise UsageError(
-            f"--{flag}={path} exists already; pass --overwrite to replace it."
-        )
-    if not path.parent.is_dir():
-        raise UsageError(
-            f"--{flag}={path} cannot be written: there is no directory "
-            f"{path.parent}; create it first."
-        )
     try:
+        if path.is_dir():
+            raise UsageError(
+                f"--{flag}={path} is a directory; give the name of a file."
+            )
+        if path.exists() and not path.is_file():
+            raise UsageError(
+                f"--{flag}={path} is not a file that could be replaced."
+            )
+        if path.exists() and not overwrite:
+            raise UsageError(
+                f"--{flag}={path} exists already; pass --overwrite to replace "
+                "it."
+            )
+        if not path.parent.is_dir():
+            raise UsageError(
+                f"--{flag}={path} cannot be written: there is no directory "
+                f"{path.parent}; create it first."
+            )
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tfconv-"):
             pass
     except OSError as error:
@@ -43,26 +48,78 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
     return path
 
 
+def check_distinct(
+    targets: dict[str, os.PathLike | None], inputs: dict[str, os.PathLike]
+) -> None:
+    """Makes sure that no target is an input, in one, or another target.
+
+    Args:
+        targets: files to be written, by the names of their arguments.
+        inputs: files and directories to be read, likewise.
+
+    Raises:
+        UsageError: if one is.
+    """
+    seen = {flag: pathlib.Path(path).resolve() for flag, path in inputs.items()}
+    for flag, path in targets.items():
+        if path is None:
+            continue
+        resolved = pathlib.Path(path).resolve()
+        for other, taken in seen.items():
+            if resolved == taken or taken in resolved.parents:
+                raise UsageError(
+                    f"--{flag}={path} would overwrite --{other}={taken}; give "
+                    "another name."
+                )
+        seen[flag] = resolved
+
+
 def write_all(contents: dict[pathlib.Path, bytes]) -> None:
     """Writes every file beside its target, then renames them into place.
 
     Raises:
         UsageError: if one cannot be written; then no target has changed.
     """
-    temporary = {}
-    try:
-        for path, content in contents.items():
-            temporary[path] = _write_beside(path, content)
-        for path, name in temporary.items():
-            os.replace(name, path)
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written: {error.strerror}."
-        ) from error
-    finally:
-        for name in temporary.values():
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)
+    with contextlib.ExitStack() as undo, contextlib.ExitStack() as cleanup:
+        try:
+            temporary = {}
+            for path, content in contents.items():
+                temporary[path] = _write_beside(path, content)
+                cleanup.callback(_unlink, temporary[path])
+            for path, name in temporary.items():
+                undo.callback(_restore, path, _keep(path, cleanup))
+                os.replace(name, path)
+        except OSError as error:
+            undo.close()
+            raise UsageError(
+                f"{path} cannot be written: {error.strerror}."
+            ) from error
+        except BaseException:
+            undo.close()
+            raise
+        undo.pop_all()
+
+
+def _keep(path: pathlib.Path, cleanup: contextlib.ExitStack) -> str | None:
+    """A second name for what is at `path` now, or `None` if nothing is."""
+    if not path.exists():
+        return None
+    name = tempfile.mktemp(dir=path.parent, prefix=f".{path.name}-")
+    os.link(path, name)
+    cleanup.callback(_unlink, name)
+    return name
+
+
+def _restore(path: pathlib.Path, name: str | None) -> None:
+    if name is None:
+        _unlink(path)
+    else:
+        os.replace(name, path)
+
+
+def _unlink(path: "os.PathLike | str") -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
 
 
 def _write_beside(path: pathlib.Path, content: bytes) -> str:

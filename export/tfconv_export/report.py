@@ -18,7 +18,7 @@ def print_table(
     """Prints what was made of what, and every check."""
     console = console or rich.console.Console()
     table = rich.table.Table(
-        title=f"{result.model} -> {result.output}",
+        title=rich.markup.escape(f"{result.model} -> {result.output}"),
         title_justify="left",
         box=rich.box.SIMPLE_HEAD,
     )
@@ -41,6 +41,7 @@ def print_table(
         f"{sum(result.operators.values())} operators, compared on "
         f"{result.examples} examples of {result.examples_origin}",
         highlight=False,
+        markup=False,
     )
 
 

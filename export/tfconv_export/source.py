@@ -115,6 +115,18 @@ def fix_shape(source: Source, shape: tuple[int, ...] | None) -> Source:
             "without the batch; fix it with --input_shape, for example "
             f"--input_shape={example}."
         )
+    if not all(isinstance(dim, int) and dim > 0 for dim in wanted):
+        raise UsageError(
+            f"--input_shape={_comma(wanted)} must hold sizes greater than 0."
+        )
+    spec = tf.TensorSpec((1, *wanted), source.input_dtype)
+    try:
+        tf.function(source.reference).get_concrete_function(spec)
+    except Exception as error:
+        raise UsageError(
+            f"The model cannot take inputs of shape ({_comma(wanted)}): "
+            f"{_reason(error)}."
+        ) from error
     return dataclasses.replace(source, input_shape=wanted)
 
 
@@ -204,8 +216,8 @@ def _output_names(model: keras.Model) -> list[str]:
 
 
 def _tensor_name(name: str) -> str:
-    """The name, with what TensorFlow does not allow in one replaced."""
-    return re.sub(r"[^A-Za-z0-9_.]|^(?![A-Za-z0-9.])", "_", name)
+    """The name, without what TensorFlow does not allow in one."""
+    return re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_.") or "tensor"
 
 
 def _from_saved_model(path: pathlib.Path) -> Source:
@@ -277,9 +289,17 @@ def _load_keras(path: pathlib.Path, unsafe: bool) -> keras.Model:
 
 
 def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
-    reason = lines[0].rstrip(".")
-    return UsageError(f"--model={path} cannot be loaded: {reason}.")
+    return UsageError(f"--model={path} cannot be loaded: {_reason(error)}.")
+
+
+def _reason(error: Exception) -> str:
+    """What an exception says first, on one line, without terminal colors."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Keras puts where it happened before what happened.
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when"):
+        lines = lines[1:]
+    return (lines or [type(error).__name__])[0].rstrip(".")
 
 
 def _keras_config(path: pathlib.Path) -> Any:
@@ -305,7 +325,12 @@ def _h5_config(path: pathlib.Path) -> Any:
             f"--model={path} holds weights only; save the whole model with "
             "model.save()."
         )
-    return json.loads(config)
+    try:
+        return json.loads(config)
+    except ValueError as error:
+        raise UsageError(
+            f"--model={path} is damaged: its config is not JSON: {error}."
+        ) from error
 
 
 def _mentions_lambda(config: Any) -> bool:
@@ -318,33 +343,39 @@ def _mentions_lambda(config: Any) -> bool:
     return False
 
 
-def _reader_of_keras_2(layer_class: type[keras.Layer]) -> type[keras.Layer]:
-    """The layer, made from a config with what Keras 2 wrote and ignored.
-
-    Its two layers inherited from Conv1D, and their configs name its kernel's
-    arguments as well as their own.
-    """
-    inherited = {
-        "groups",
-        "kernel_initializer",
-        "kernel_regularizer",
-        "kernel_constraint",
-    }
+def _from_keras_2(layer_class: type[keras.Layer], change) -> type[keras.Layer]:
+    """A stand-in that makes the layer, or another, from a config of Keras 2."""
 
     class Reader(layer_class):
         @classmethod
         def from_config(cls, config):
-            return layer_class.from_config(
-                {k: v for k, v in config.items() if k not in inherited}
-            )
+            return change(layer_class, dict(config))
 
     return Reader
 
 
+def _convolution(layer_class, config):
+    # Keras 2's layers inherited from Conv1D: their configs name arguments of
+    # its kernel that they ignored, and its causal padding, that worked.
+    for ignored in ("initializer", "regularizer", "constraint"):
+        config.pop(f"kernel_{ignored}", None)
+    config.pop("groups", None)
+    if config.get("padding") == "causal":
+        layer_class = getattr(tfconv, layer_class.__name__)
+    return layer_class.from_config(config)
+
+
+def _normalization(layer_class, config):
+    if isinstance(config.get("axis"), (list, tuple)):
+        (config["axis"],) = config["axis"]
+    return layer_class.from_config(config)
+
+
 _KERAS_2 = {
-    layer_class.__name__: _reader_of_keras_2(layer_class)
-    for layer_class in (
-        keras.layers.DepthwiseConv1D,
-        keras.layers.SeparableConv1D,
+    layer_class.__name__: _from_keras_2(layer_class, change)
+    for layer_class, change in (
+        (keras.layers.DepthwiseConv1D, _convolution),
+        (keras.layers.SeparableConv1D, _convolution),
+        (keras.layers.BatchNormalization, _normalization),
     )
 }

@@ -7,6 +7,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfconv
 from tests.tfconv.layers.twins import CHANNELS
@@ -144,3 +145,31 @@ def test_optimizer_state_is_saved_so_that_training_goes_on_as_before(tmp_path):
         model.get_weights(), loaded.get_weights(), strict=True
     ):
         np.testing.assert_allclose(loaded_weight, weight, **ROUNDING)
+
+
+def test_a_saved_model_for_serving_takes_any_batch(tmp_path):
+    model = make_model(tfconv)
+    model.export(tmp_path / "model", verbose=False)
+    served = tf.saved_model.load(tmp_path / "model")
+    for batch in (1, 5):
+        x = inputs(batch, STEPS, CHANNELS)
+        np.testing.assert_allclose(served.serve(x), model(x), **ROUNDING)
+
+
+def test_a_saved_model_with_its_gradients_can_be_differentiated(tmp_path):
+    model = make_model(tfconv)
+    tf.saved_model.save(
+        model,
+        tmp_path / "model",
+        options=tf.saved_model.SaveOptions(experimental_custom_gradients=True),
+    )
+    loaded = tf.saved_model.load(tmp_path / "model")
+    serve = loaded.signatures["serving_default"]
+    x = tf.constant(inputs())
+    gradients = []
+    for function in (lambda x: next(iter(serve(x).values())), model):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        gradients.append(tape.gradient(y, x))
+    np.testing.assert_allclose(*gradients, **ROUNDING)

@@ -81,8 +81,15 @@ def test_what_is_unknown_of_the_input_is_unknown_of_the_output(layer_name):
 
 
 @each_layer
-@pytest.mark.parametrize("padding", ["valid", "same", "causal"])
-@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+@pytest.mark.parametrize(
+    "padding, data_format",
+    [
+        ("valid", "channels_last"),
+        ("valid", "channels_first"),
+        ("same", "channels_first"),
+        ("causal", "channels_last"),
+    ],
+)
 @pytest.mark.parametrize("jit_compile", [False, True])
 def test_a_model_of_unknown_steps_computes_what_a_layer_does(
     layer_name, padding, data_format, jit_compile
@@ -91,16 +98,20 @@ def test_a_model_of_unknown_steps_computes_what_a_layer_does(
         layer_name, padding=padding, data_format=data_format, depth_multiplier=2
     )
     first = data_format == "channels_first"
-    x = keras.Input([CHANNELS, None] if first else [None, CHANNELS])
+    shape = [CHANNELS, None] if first else [None, CHANNELS]
+    x = keras.Input(shape)
     model = keras.Model(x, layer(x))
     randomize(layer)
-    model.compile(jit_compile=jit_compile)
+    function = tf.function(
+        model,
+        input_signature=[tf.TensorSpec([None, *shape])],
+        jit_compile=jit_compile,
+    )
     for batch, steps in ((2, STEPS), (3, 5)):
         x = inputs(batch, steps, CHANNELS)
         if first:
             x = x.transpose([0, 2, 1])
-        y = model.predict(x, verbose=0)
-        np.testing.assert_allclose(y, layer(x), **ROUNDING)
+        np.testing.assert_allclose(function(x), layer(x), **ROUNDING)
 
 
 @each_layer

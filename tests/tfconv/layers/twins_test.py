@@ -93,7 +93,7 @@ def test_one_training_step_leaves_the_twins_weights_and_losses(twins):
                 ),
             ]
         )
-        model.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+        model.compile(keras.optimizers.SGD(0.1), "mse", run_eagerly=True)
         losses.append(model.train_on_batch(inputs(), np.ones([BATCH, 2])))
         changed = [
             np.any(old != new)

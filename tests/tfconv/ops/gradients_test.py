@@ -64,7 +64,7 @@ def check(gradients, cases):
 
 @grid.every_window
 def test_eager_gradients(padding, strides, dilation_rate):
-    for cases in grid.rounds(padding, strides, dilation_rate, every=2):
+    for cases in grid.rounds(padding, strides, dilation_rate, every=3):
         check(differentiate(cases), cases)
 
 
@@ -82,7 +82,7 @@ def test_graph_gradients_of_unknown_batch_and_steps(
 
 @grid.every_window
 def test_xla_gradients(padding, strides, dilation_rate):
-    cases = grid.sample(padding, strides, dilation_rate, every=7)
+    cases = grid.sample(padding, strides, dilation_rate, every=12)
     check(in_mode(differentiate(cases), "jit"), cases)
 
 
@@ -200,10 +200,6 @@ def test_a_gradient_penalty_has_the_gradient_of_its_finite_differences(
             loss = tf.reduce_mean(tf.tanh(y) ** 2)
         return tf.reduce_sum(tape.gradient(loss, x) ** 2)
 
-    @tf.function
-    def penalties(x, ws):
-        return tf.map_fn(lambda w: penalty(x, w), ws)
-
     def penalty_gradient(x, w):
         with tf.GradientTape() as tape:
             tape.watch(w)
@@ -211,10 +207,11 @@ def test_a_gradient_penalty_has_the_gradient_of_its_finite_differences(
         return tape.gradient(value, w)
 
     x, w, _ = (tf.constant(o) for o in case.operands(np.float64))
-    step = DIFFERENCE_STEP * np.eye(w.numpy().size).reshape([-1, *w.shape])
-    differences = (penalties(x, w + step) - penalties(x, w - step)) / (
-        2 * DIFFERENCE_STEP
-    )
+    steps = DIFFERENCE_STEP * np.eye(w.numpy().size).reshape([-1, *w.shape])
+    differences = [
+        (penalty(x, w + step) - penalty(x, w - step)) / (2 * DIFFERENCE_STEP)
+        for step in steps
+    ]
     np.testing.assert_allclose(
         np.ravel(in_mode(penalty_gradient, mode)(x, w)),
         differences,
@@ -223,6 +220,51 @@ def test_a_gradient_penalty_has_the_gradient_of_its_finite_differences(
     )
     # Or the tolerance would prove nothing.
     assert np.max(np.abs(differences)) > 1e4 * DIFFERENCE_TOLERANCE
+
+
+@pytest.mark.parametrize("mode", ["eager", "graph"])
+def test_jacobians_and_forward_mode_derivatives(mode):
+    cases = [
+        Case(3, 2, 1, 8),
+        Case(7, 2, 2, 9, padding="causal"),
+        Case(3, 2, 1, 8, padding="valid", dilation_rate=2),
+        Case(9, 2, 1, 11, 2),
+    ]
+
+    def jacobians(xs):
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(xs)
+            ys = [
+                tfconv.depthwise_conv1d(x, w, **case.window)
+                for case, x, w in zip(cases, xs, ws, strict=True)
+            ]
+        return [tape.batch_jacobian(y, x) for y, x in zip(ys, xs, strict=True)]
+
+    def along_directions(xs):
+        with tf.autodiff.ForwardAccumulator(xs, directions) as accumulator:
+            ys = [
+                tfconv.depthwise_conv1d(x, w, **case.window)
+                for case, x, w in zip(cases, xs, ws, strict=True)
+            ]
+        return accumulator.jvp(ys)
+
+    operands = [case.operands() for case in cases]
+    xs, ws, dys = ([*map(tf.constant, o)] for o in zip(*operands, strict=True))
+    directions = [tf.cos(x) for x in xs]
+    for case, jacobian, jvp, u, w, dy in zip(
+        cases,
+        in_mode(jacobians, mode)(xs),
+        in_mode(along_directions, mode)(xs),
+        directions,
+        ws,
+        dys,
+        strict=True,
+    ):
+        case.check_outputs(jvp, u.numpy(), w.numpy())
+        # The adjoint is the transposed Jacobian. Of its rows few are not zero.
+        case.check_input_gradient(
+            np.einsum("bio,biotc->btc", dy, jacobian), dy, w
+        )
 
 
 @pytest.mark.parametrize("mode", MODES)

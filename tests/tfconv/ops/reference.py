@@ -1,8 +1,8 @@
 """What the operation means: a float64 NumPy statement of it and its adjoints.
 
-Window i meets input step t with its tap k, or it does not. That is one boolean
-array; the operation and its two gradients are contractions with it. Nothing
-here comes from tfconv.
+Window i meets input step t with its tap k, or it does not: one boolean array,
+with which the operation and its two gradients are matrix products. Nothing here
+comes from tfconv.
 
 Letters: b batch, t input steps, i output steps, k taps, c channels, m depth
 multiplier.
@@ -34,46 +34,57 @@ def meetings(steps, kernel_size, strides=1, padding="valid", dilation_rate=1):
     """Boolean (i, k, t): whether tap k of window i lies on input step t."""
     span = dilation_rate * (kernel_size - 1) + 1
 
-    def windows(padded_steps):
+    def fitting(padded_steps):
         return len(range(0, padded_steps - span + 1, strides))
 
     if padding == "valid":
-        left, outputs = 0, windows(steps)
+        left, outputs = 0, fitting(steps)
     elif padding == "causal":
-        left, outputs = span - 1, windows(steps + span - 1)
+        left, outputs = span - 1, fitting(steps + span - 1)
     else:
         # As few zeros as let a window begin at or before every stride-th step.
         outputs = len(range(0, steps, strides))
         total = next(
-            p for p in itertools.count() if windows(steps + p) >= outputs
+            p for p in itertools.count() if fitting(steps + p) >= outputs
         )
         left = total // 2
     i, k, t = np.ogrid[:outputs, :kernel_size, :steps]
     return i * strides + k * dilation_rate - left == t
 
 
+def windows(x, kernel_size, **window):
+    """(b, t, c) -> (b, i, k, c): the input step under each tap, or zero."""
+    x = np.asarray(x, np.float64)
+    batch, steps, channels = x.shape
+    taps = meetings(steps, kernel_size, **window)
+    under_taps = taps.reshape(-1, steps).astype(np.float64) @ x
+    return under_taps.reshape(batch, *taps.shape[:2], channels)
+
+
 def depthwise_conv1d(x, w, **window):
     """(b, t, c), (k, c, m) -> (b, i, c*m)."""
     x, w = np.asarray(x, np.float64), np.asarray(w, np.float64)
-    taps = meetings(x.shape[1], w.shape[0], **window).astype(np.float64)
-    y = np.einsum("ikt,btc,kcm->bicm", taps, x, w, optimize=True)
-    return y.reshape(x.shape[0], taps.shape[0], -1)
+    y = np.einsum("bikc,kcm->bicm", windows(x, w.shape[0], **window), w)
+    return y.reshape(*y.shape[:2], w.shape[1] * w.shape[2])
 
 
 def input_gradient(dy, w, steps, **window):
     """(b, i, c*m), (k, c, m) -> (b, t, c): the adjoint in the input."""
     dy, w = np.asarray(dy, np.float64), np.asarray(w, np.float64)
-    taps = meetings(steps, w.shape[0], **window).astype(np.float64)
     dy = dy.reshape(*dy.shape[:2], *w.shape[1:])
-    return np.einsum("ikt,bicm,kcm->btc", taps, dy, w, optimize=True)
+    in_windows = np.einsum("bicm,kcm->bikc", dy, w)
+    batch, outputs, taps, channels = in_windows.shape
+    back = meetings(steps, w.shape[0], **window).reshape(-1, steps).T
+    return back.astype(np.float64) @ in_windows.reshape(
+        batch, outputs * taps, channels
+    )
 
 
 def kernel_gradient(x, dy, kernel_size, **window):
     """(b, t, c), (b, i, c*m) -> (k, c, m): the adjoint in the kernel."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
-    taps = meetings(x.shape[1], kernel_size, **window).astype(np.float64)
     dy = dy.reshape(*dy.shape[:2], x.shape[2], -1)
-    return np.einsum("ikt,btc,bicm->kcm", taps, x, dy, optimize=True)
+    return np.einsum("bikc,bicm->kcm", windows(x, kernel_size, **window), dy)
 
 
 def assert_is_rounded_sum(actual, expected, magnitude, terms):

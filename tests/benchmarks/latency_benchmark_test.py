@@ -1,0 +1,29 @@
+"""The benchmark of exported files, at toy size."""
+
+from tests.benchmarks import command
+
+
+def test_it_reports_both_files_in_float_and_in_int8(tmp_path):
+    """That they compute the same, it checks itself."""
+    table, contents = command.run_benchmark(
+        "latency_benchmark",
+        tmp_path,
+        "--cases=causal_dilated",
+        "--inputs=20x8",
+        "--kernel_sizes=3",
+    )
+    assert [row["cell"] for row in contents["rows"]] == [
+        {
+            "case": "causal_dilated",
+            "quantize": quantize,
+            "steps": 20,
+            "channels": 8,
+            "kernel_size": 3,
+        }
+        for quantize in ("none", "int8")
+    ]
+    for row in contents["rows"]:
+        command.assert_times(row["seconds"], {"tfconv", "keras"})
+        assert row["kib"]["tfconv"] > 1
+    assert table.count("causal_dilated") >= 2
+    assert " keras / tfconv " in table

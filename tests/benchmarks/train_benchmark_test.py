@@ -1,0 +1,32 @@
+"""The benchmark of training, at toy size."""
+
+from tests.benchmarks import command
+
+VARIANTS = {"tfconv", "keras"}
+
+
+def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
+    table, contents = command.run_benchmark(
+        "train_benchmark",
+        tmp_path,
+        "--networks=ds_cnn",
+        "--kernel_sizes=3",
+        "--inputs=40x1",
+        "--batch=2",
+        "--train_steps=1",
+        "--nojit",
+    )
+    (row,) = contents["rows"]
+    assert row["cell"] == {
+        "network": "ds_cnn",
+        "kernel_size": 3,
+        "batch": 2,
+        "steps": 40,
+        "channels": 1,
+    }
+    command.assert_times(row["seconds"], VARIANTS)
+    assert set(row["peak_memory_mib"]) == VARIANTS
+    assert all(mib > 1 for mib in row["peak_memory_mib"].values())
+    for header in ("tfconv : keras", "first step, s", "peak memory, MiB"):
+        assert f" {header} " in table
+    assert " 2x40x1 " in table

@@ -1,0 +1,224 @@
+"""Where the command writes: files whole or not at all, and no other's."""
+
+import errno
+import os
+import pathlib
+import resource
+import stat
+import sys
+
+import pytest
+
+import tfconv_export
+from tests.export import command
+from tfconv_export import conversion
+from tfconv_export import files
+
+MODEL = "--model=model.keras"
+DATA = "--representative_data=data.npy"
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        ("existing.tflite", "--overwrite"),
+        ("./existing.tflite", "--overwrite"),
+        ("missing/out.tflite", "no directory missing"),
+        ("existing.tflite/out.tflite", "no directory existing.tflite"),
+        ("tmp", "is a directory"),
+        ("", "is a directory"),
+        ("saved_model/", "is a directory"),
+        (f"{LONG}.tflite", "too long"),
+    ],
+)
+@pytest.mark.parametrize("flag", ["output", "report"])
+def test_target_that_cannot_be_written(refused, flag, output, reason):
+    arguments = [MODEL, f"--{flag}={output}"]
+    if flag == "report":
+        arguments.append("--output=out.tflite")
+    sentence = refused(*arguments)
+    assert f"--{flag}" in sentence
+    assert reason in sentence
+
+
+@pytest.mark.skipif(not os.path.isdir("/sys"), reason="needs Linux")
+def test_directory_in_which_no_file_can_be_made(refused):
+    # Not even by root, who may write into directories without permission.
+    assert "cannot be written" in refused(MODEL, "--output=/sys/out.tflite")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_directory_without_permission(refused, workplace):
+    (workplace / "closed").mkdir(mode=0o500)
+    sentence = refused(MODEL, "--output=closed/out.tflite")
+    assert "Permission denied" in sentence
+
+
+@pytest.mark.parametrize(
+    "report",
+    ["out.tflite", "./out.tflite", "tmp/../out.tflite", "link/out.tflite"],
+)
+def test_report_that_is_the_output(refused, workplace, report):
+    (workplace / "link").symlink_to(workplace)
+    sentence = refused(MODEL, "--output=out.tflite", f"--report={report}")
+    assert "--report" in sentence
+    assert "--output" in sentence
+
+
+@pytest.mark.parametrize("flag", ["output", "report"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "model.keras",
+        "./model.keras",
+        "link/model.keras",
+        "data.npy",
+        "saved_model/saved_model.pb",
+    ],
+)
+def test_no_input_is_overwritten(refused, workplace, flag, file):
+    (workplace / "link").symlink_to(workplace)
+    model = "saved_model" if "saved_model" in file else "model.keras"
+    arguments = [f"--model={model}", DATA, "--overwrite", f"--{flag}={file}"]
+    if flag == "report":
+        arguments.append("--output=out.tflite")
+    assert f"--{flag}" in refused(*arguments)
+
+
+@pytest.mark.parametrize("flag", ["output", "report"])
+def test_what_is_not_a_file_is_not_replaced_by_one(refused, workplace, flag):
+    # /dev/null is another, which root would lose.
+    os.mkfifo(workplace / "pipe")
+    arguments = [MODEL, "--overwrite", f"--{flag}=pipe"]
+    if flag == "report":
+        arguments.append("--output=out.tflite")
+    assert "pipe" in refused(*arguments)
+    assert stat.S_ISFIFO((workplace / "pipe").stat().st_mode)
+
+
+def test_overwrite_replaces_the_file_and_adds_no_other(run, workplace):
+    before = command.snapshot(workplace)
+    outcome = run(MODEL, "--output=existing.tflite", "--overwrite")
+    assert outcome.status == 0
+    after = command.snapshot(workplace)
+    assert after.keys() == before.keys()
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"existing.tflite"}
+
+
+def test_success_leaves_the_output_and_nothing_else(run, workplace):
+    before = command.snapshot(workplace)
+    arguments = MODEL, "--output=out.tflite", "--report=report.json"
+    assert run(*arguments).status == 0
+    after = command.snapshot(workplace)
+    assert after.keys() - before.keys() == {"out.tflite", "report.json"}
+    assert before.items() <= after.items()
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_permissions_of_the_file_follow_the_umask(run, workplace, umask):
+    before = os.umask(umask)
+    try:
+        run(MODEL, "--output=out.tflite")
+        assert os.umask(umask) == umask
+    finally:
+        os.umask(before)
+    mode = (workplace / "out.tflite").stat().st_mode
+    assert stat.S_IMODE(mode) == 0o666 & ~umask
+
+
+@pytest.fixture
+def targets(tmp_path):
+    """Two files to be replaced, and the function that replaces them."""
+    paths = [tmp_path / "out.tflite", tmp_path / "report.json"]
+    for path in paths:
+        path.write_bytes(b"before")
+
+    def write(first=b"after", second=b"after"):
+        files.write_all(dict(zip(paths, [first, second], strict=True)))
+
+    return tmp_path, write
+
+
+def assert_unchanged(directory: pathlib.Path) -> None:
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
+        "out.tflite": b"before",
+        "report.json": b"before",
+    }
+
+
+@pytest.mark.parametrize("full", ["first", "second"])
+def test_disk_that_runs_full_changes_no_target(targets, full):
+    directory, write = targets
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    try:
+        with pytest.raises(tfconv_export.UsageError, match="too large"):
+            write(**{full: bytes(20_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert_unchanged(directory)
+
+
+@pytest.mark.parametrize("function", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("call", [1, 2])
+def test_system_call_that_fails_changes_no_target(
+    targets, monkeypatch, function, call
+):
+    directory, write = targets
+    real, calls = getattr(os, function), []
+
+    def failing(*arguments, **keywords):
+        calls.append(arguments)
+        if len(calls) == call:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(os, function, failing)
+    with pytest.raises(tfconv_export.UsageError, match="No space left"):
+        write()
+    assert len(calls) >= call
+    assert_unchanged(directory)
+
+
+def test_interrupted_write_changes_no_target(targets, monkeypatch):
+    directory, write = targets
+
+    def interrupted(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert_unchanged(directory)
+
+
+def test_interrupted_export_leaves_nothing(run, workplace, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(conversion, "convert", interrupted)
+    before = command.snapshot(workplace)
+    outcome = run(MODEL, "--output=existing.tflite", "--overwrite")
+    assert outcome.status not in (0, 1, 2)
+    assert outcome.stderr.count("\n") == 1
+    assert command.snapshot(workplace) == before
+
+
+def test_files_are_whole_at_every_moment(targets, monkeypatch):
+    # Whoever reads one while it is replaced finds the old or the new.
+    directory, write = targets
+    seen = set()
+
+    def look(*_):
+        for name in ("out.tflite", "report.json"):
+            seen.add((directory / name).read_bytes())
+
+    sys.setprofile(look)
+    try:
+        write(b"after" * 1000, b"after" * 1000)
+    finally:
+        sys.setprofile(None)
+    look()
+    assert seen == {b"before", b"after" * 1000}

@@ -1,0 +1,224 @@
+"""Eleven ways in which conversions go wrong without an error: none passes.
+
+The numbers are those of the list that the project began with. Where the
+exporter's own way of converting cannot fail like that, a converter that does is
+put in its place (`offer`).
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import tfconv
+import tfconv_export
+from tests.export import gone_wrong
+from tests.export import models
+from tests.export.tflite import operators_in
+
+
+# 1
+def test_variables_that_are_not_frozen(offer):
+    model = models.network()
+    content = gone_wrong.from_concrete_functions(model)
+    assert "VAR_HANDLE" in operators_in(content)
+    assert "operators" in offer(model, content)
+
+
+# 2
+def test_causal_padding_turned_into_same(offer):
+    model = models.sequential(
+        (40, 4),
+        tfconv.DepthwiseConv1D(
+            3, padding="causal", dilation_rate=4, use_bias=False, name="scores"
+        ),
+    )
+    (kernel,) = model.get_weights()
+    content = gone_wrong.causal_by_explicit_padding(kernel, 4)
+    assert "LiteRT" in offer(model, content, depthwise_ops=1)
+
+
+# 3
+@pytest.mark.parametrize("layer", ["DepthwiseConv1D", "SeparableConv1D"])
+def test_stride_together_with_dilation(tmp_path, layer):
+    # TensorFlow computes it wrongly on CPU, so there is nothing to compare
+    # with. Keras lets such a layer be made and saved.
+    arguments = {"kernel_size": 3, "strides": 2, "dilation_rate": 2}
+    if layer == "SeparableConv1D":
+        arguments["filters"] = 4
+    keras_layer = getattr(keras.layers, layer)(**arguments)
+    model = models.sequential((40, 4), keras_layer)
+    with pytest.raises(tfconv_export.UsageError, match="dilation"):
+        tfconv_export.export(model, tmp_path / "model.tflite")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*dilation rate is greater than 1")
+def test_stride_together_with_dilation_in_a_saved_model(tmp_path):
+    kernel = models.examples(3, 4, 1, count=1)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 40, 4], name="audio")])
+    def strided(audio):
+        return tf.nn.depthwise_conv2d(
+            audio[:, tf.newaxis],
+            kernel,
+            [1, 2, 2, 1],
+            "VALID",
+            dilations=[1, 2],
+        )
+
+    module = tf.Module()
+    module.strided = strided
+    saved = tmp_path / "saved_model"
+    tf.saved_model.save(module, str(saved), strided)
+    path = tmp_path / "model.tflite"
+    with pytest.raises(tfconv_export.CheckError):
+        tfconv_export.export(str(saved), path)
+    assert not path.exists()
+
+
+# 4
+@pytest.mark.parametrize("quantize", ["int8", "int16x8"])
+def test_representative_data_without_examples(tmp_path, quantize):
+    with pytest.raises(tfconv_export.UsageError, match="no examples"):
+        tfconv_export.export(
+            models.network(),
+            tmp_path / "model.tflite",
+            quantize=quantize,
+            representative_data=np.zeros((0, 40, 4)),
+        )
+
+
+@pytest.mark.parametrize("io_dtype", [None, "float32"])
+@pytest.mark.parametrize("quantize", ["int8", "int16x8"])
+def test_float_model_where_an_integer_one_was_asked_for(
+    offer, convert, quantize, io_dtype
+):
+    model = models.network()
+    content = convert(model)
+    assert "integers only" in offer(
+        model, content, quantize=quantize, io_dtype=io_dtype
+    )
+
+
+# 5
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("quantize", ["none", "int8", "int16x8"])
+def test_representative_data_that_is_not_finite(tmp_path, quantize, value):
+    data = models.DATA.copy()
+    data[-1, -1, -1] = value
+    with pytest.raises(tfconv_export.UsageError, match="NaN or infinite"):
+        tfconv_export.export(
+            models.network(),
+            tmp_path / "model.tflite",
+            quantize=quantize,
+            representative_data=data,
+        )
+
+
+@pytest.mark.parametrize("quantize", ["none", "float16", "dynamic"])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weight_that_is_not_finite(tmp_path, value, quantize):
+    model = models.network()
+    kernel = model.layers[0].get_weights()
+    kernel[0][0, 0, 0] = value
+    model.layers[0].set_weights(kernel)
+    with pytest.raises(tfconv_export.CheckError):
+        tfconv_export.export(
+            model,
+            tmp_path / "model.tflite",
+            quantize=quantize,
+            representative_data=models.DATA,
+        )
+    assert not list(tmp_path.iterdir())
+
+
+# 6
+@pytest.mark.parametrize("shape", [(40, 4), (1280, 4), (32, 4, 40), (32, 160)])
+def test_examples_of_another_shape_that_could_be_reshaped(tmp_path, shape):
+    with pytest.raises(tfconv_export.UsageError, match="first axis"):
+        tfconv_export.export(
+            models.network(),
+            tmp_path / "model.tflite",
+            quantize="int8",
+            representative_data=models.DATA[:1280]
+            .reshape(-1)[: np.prod(shape)]
+            .reshape(shape),
+        )
+
+
+# 7
+def test_dynamic_batch(offer):
+    model = models.network()
+    content = gone_wrong.with_a_dynamic_batch(model)
+    assert "input and output" in offer(model, content)
+
+
+def test_dilation_as_several_operators(offer):
+    model = models.sequential(
+        (40, 4),
+        keras.layers.DepthwiseConv1D(
+            3, padding="same", dilation_rate=4, name="scores"
+        ),
+    )
+    content = gone_wrong.with_a_dynamic_batch(model)
+    assert "SPACE_TO_BATCH_ND" in operators_in(content)
+    assert "operators" in offer(model, content, depthwise_ops=1)
+
+
+# 8
+@pytest.mark.parametrize("quantize", ["int8", "dynamic", "none"])
+def test_weights_in_int8_that_are_dequantized(offer, convert, quantize):
+    model = models.network()
+    content = gone_wrong.with_weights_only_in_int8(convert(model, "float16"))
+    failed = offer(model, content, quantize=quantize, io_dtype="float32")
+    assert "no stray QUANTIZE or DEQUANTIZE" in failed
+
+
+# 9
+@pytest.mark.parametrize("io_dtype", [None, "float32"])
+def test_int16x8_with_a_bias_of_32_bits(offer, io_dtype):
+    model = models.network()
+    content = gone_wrong.int16x8(
+        model,
+        models.DATA,
+        _experimental_full_integer_quantization_bias_type=tf.int32,
+    )
+    assert "integers only" in offer(
+        model, content, quantize="int16x8", io_dtype=io_dtype
+    )
+
+
+# 10
+def test_activation_ranges_that_leave_values_out(offer):
+    # What a moving average of the ranges does to all but the first examples.
+    model = models.sequential(
+        (40, 4), tfconv.DepthwiseConv1D(3, use_bias=False, name="scores")
+    )
+    content = gone_wrong.int8(model, models.DATA / 32)
+    assert "LiteRT" in offer(model, content, depthwise_ops=1, quantize="int8")
+
+
+def test_activation_ranges_of_an_outlier(tmp_path):
+    # Two rounding steps of a range a million times too wide are not a small
+    # error: of all other examples the file computes nothing.
+    data = np.concatenate(
+        [models.examples(40, 4, count=255), 1e6 * models.DATA[:1]]
+    )
+    path = tmp_path / "model.tflite"
+    with pytest.raises(tfconv_export.CheckError):
+        tfconv_export.export(
+            models.network(), path, quantize="int8", representative_data=data
+        )
+    assert not path.exists()
+
+
+# 11
+def test_batch_of_one_that_was_frozen_by_a_call(tmp_path):
+    model = keras.Sequential([tfconv.SeparableConv1D(6, 3)])
+    model(np.zeros((1, 40, 4), np.float32))
+    result = tfconv_export.export(
+        model, tmp_path / "model.tflite", representative_data=models.DATA
+    )
+    assert result.examples == len(models.DATA)
+    assert not result.failed

@@ -1,0 +1,197 @@
+"""From every file that holds a trained model, the file's numbers are kept."""
+
+import contextlib
+import io
+
+import keras
+import pytest
+import tensorflow as tf
+
+import tfconv
+import tfconv_export
+from tests.export import models
+from tests.export.closeness import assert_close
+from tests.export.tflite import TFLiteFile
+
+DATA = models.DATA
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "model.tflite"
+
+
+def dilated(layers, steps: int | None = 40) -> keras.Model:
+    """Every kind of window, in the two layers of tfconv or of Keras."""
+    return models.sequential(
+        (steps, 4),
+        layers.SeparableConv1D(8, 3, padding="same", dilation_rate=2),
+        keras.layers.BatchNormalization(),
+        keras.layers.ReLU(),
+        layers.DepthwiseConv1D(3, dilation_rate=4),
+        layers.DepthwiseConv1D(4, padding="same", strides=2),
+        layers.DepthwiseConv1D(3, depth_multiplier=2),
+    )
+
+
+def save(model, path, how: str):
+    """Writes the model, one of the ways that people do; returns the path."""
+    if how == "keras":
+        path = path / "model.keras"
+        model.save(path)
+    elif how == "h5":
+        path = path / "model.h5"
+        # Keras logs that the format is legacy.
+        with contextlib.redirect_stderr(io.StringIO()):
+            model.save(path)
+    elif how == "model.export":
+        path = path / "saved_model"
+        model.export(path, verbose=False)
+    else:
+        path = path / "saved_model"
+        tf.saved_model.save(model, str(path))
+    return path
+
+
+FORMATS = ("keras", "h5", "model.export", "tf.saved_model.save")
+
+
+@pytest.mark.parametrize(("steps", "quantize"), [(40, "none"), (None, "int8")])
+@pytest.mark.parametrize("layers", [tfconv, keras.layers])
+@pytest.mark.parametrize("how", FORMATS)
+def test_file_computes_what_the_saved_model_did(
+    tmp_path, path, how, layers, steps, quantize
+):
+    model = dilated(layers, steps)
+    expected = models.outputs_of(model, DATA)
+    result = tfconv_export.export(
+        save(model, tmp_path, how),
+        path,
+        quantize=quantize,
+        representative_data=DATA,
+    )
+    file = TFLiteFile(path)
+    assert_close(expected, file.run_one_output(DATA), quantize)
+    assert result.input_shape == (1, 40, 4)
+    assert file.operators["DEPTHWISE_CONV_2D"] == 4
+    assert file.operators["CONV_2D"] == 1
+    found = set(file.operators)
+    assert found <= {
+        "DEPTHWISE_CONV_2D",
+        "CONV_2D",
+        "RESHAPE",
+        # What is in a SavedModel is traced already; it is not folded.
+        *(("STRIDED_SLICE",) if "saved" in how or "export" in how else ()),
+    }
+
+
+@pytest.mark.parametrize("how", ["model.export", "tf.saved_model.save"])
+def test_causal_dilated_saved_model_stays_causal(tmp_path, path, how):
+    model = models.network()
+    tfconv_export.export(save(model, tmp_path, how), path)
+    file = TFLiteFile(path)
+    before = DATA.copy()
+    after = DATA.copy()
+    after[:, 20:] += 1.0
+    # Two steps of input per step of output, and 2 of the 5 taps ahead.
+    changed = file.run_one_output(after) != file.run_one_output(before)
+    assert not changed[:, :9].any()
+    assert changed[:, 9:11].any()
+    assert_close(models.outputs_of(model, DATA), file.run_one_output(DATA))
+
+
+def test_saved_model_signature_names_are_kept(tmp_path, path):
+    @tf.function(input_signature=[tf.TensorSpec([None, 8], name="features")])
+    def score(features):
+        return {"twice": 2 * features, "sum": tf.reduce_sum(features, -1)}
+
+    module = tf.Module()
+    module.score = score
+    directory = str(tmp_path / "saved_model")
+    tf.saved_model.save(module, directory, {"serving_default": score})
+    tfconv_export.export(directory, path)
+    file = TFLiteFile(path)
+    assert list(file.inputs) == ["features"]
+    data = models.examples(8)
+    found = file.run(data)
+    assert set(found) == {"twice", "sum"}
+    assert_close(2 * data, found["twice"])
+    assert_close(data.sum(-1), found["sum"])
+
+
+@pytest.mark.parametrize(
+    ("how", "policy", "quantize"),
+    [
+        ("memory", "mixed_float16", "none"),
+        ("memory", "mixed_bfloat16", "int8"),
+        ("keras", "mixed_float16", "int8"),
+        ("keras", "mixed_bfloat16", "none"),
+        ("h5", "mixed_float16", "none"),
+    ],
+)
+def test_mixed_precision_model_is_exported_in_full_precision(
+    tmp_path, path, how, policy, quantize
+):
+    weights = models.network().get_weights()
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        mixed = models.network()
+    finally:
+        keras.config.set_dtype_policy(before)
+    assert mixed.layers[0].compute_dtype == policy.removeprefix("mixed_")
+    mixed.set_weights(weights)
+    full = models.network()
+    full.set_weights(weights)
+    source = mixed if how == "memory" else save(mixed, tmp_path, how)
+    tfconv_export.export(
+        source, path, quantize=quantize, representative_data=DATA
+    )
+    file = TFLiteFile(path)
+    assert_close(
+        models.outputs_of(full, DATA), file.run_one_output(DATA), quantize
+    )
+    assert keras.config.dtype_policy() == before
+
+
+def test_optimizer_and_loss_of_a_trained_model_are_no_obstacle(tmp_path, path):
+    model = models.network()
+
+    @keras.saving.register_keras_serializable(package="gone", name="loss")
+    def loss(labels, scores):
+        return keras.ops.mean(keras.ops.abs(labels - scores))
+
+    model.compile("adam", loss)
+    model.fit(DATA, models.outputs_of(model, DATA) + 1, verbose=0)
+    expected = models.outputs_of(model, DATA)
+    saved = save(model, tmp_path, "keras")
+    # Another process does not know it.
+    del keras.saving.get_custom_objects()["gone>loss"]
+    tfconv_export.export(saved, path)
+    assert_close(expected, TFLiteFile(path).run_one_output(DATA))
+
+
+@pytest.mark.parametrize("how", ["keras", "h5"])
+def test_lambda_layer_is_exported_once_it_is_allowed(tmp_path, path, how):
+    model = models.sequential(
+        (40, 4),
+        keras.layers.Lambda(lambda x: 2 * x, output_shape=(40, 4)),
+        tfconv.DepthwiseConv1D(3),
+    )
+    expected = models.outputs_of(model, DATA)
+    saved = save(model, tmp_path, how)
+    with pytest.raises(tfconv_export.UsageError, match="Lambda"):
+        tfconv_export.export(saved, path)
+    assert not path.exists()
+    tfconv_export.export(saved, path, unsafe_deserialization=True)
+    assert_close(expected, TFLiteFile(path).run_one_output(DATA))
+
+
+@pytest.mark.filterwarnings("ignore:The object being serialized includes")
+def test_python_code_in_an_activation_counts_as_a_lambda(tmp_path, path):
+    model = models.sequential(
+        (40, 4), tfconv.DepthwiseConv1D(3, activation=lambda x: 2 * x)
+    )
+    saved = save(model, tmp_path, "keras")
+    with pytest.raises(tfconv_export.UsageError, match="Lambda"):
+        tfconv_export.export(saved, path)
