@@ -142,10 +142,10 @@ def _exit_status(main: Callable[[], None], argv: list[str]) -> int:
 
 def _parse_flags(main: Callable[[], None], argv: list[str]) -> list[str]:
     if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+        # Not absl's own list, which has TensorFlow's flags too.
         print(sys.modules[main.__module__].__doc__)
-        for module in flags.FLAGS.flags_by_module_dict():
-            if not module.startswith("absl"):
-                print(flags.FLAGS.module_help(module).split("\n", 1)[1])
+        for module in (main.__module__, __name__):
+            print(flags.FLAGS.module_help(module).strip())
         sys.exit(0)
     try:
         return flags.FLAGS(argv)

@@ -218,6 +218,10 @@ def _machine() -> dict:
     for package in _PACKAGES:
         if package.replace("-", "_") in sys.modules:
             versions[package] = importlib.metadata.version(package)
+    if "torch" in versions:
+        # It decides how fast PyTorch is where cores are few or shared.
+        policy = os.environ.get("OMP_WAIT_POLICY", "unset")
+        versions["torch"] += f" (OMP_WAIT_POLICY={policy})"
     return {
         "cpu": _cpu(),
         "cores": program.cores(),

@@ -4,9 +4,8 @@ Without flags it makes up recordings of ten words, and takes about a minute:
 
   python examples/quickstart.py
 
-With --data_dir it reads yours, one folder of WAV files per word, named
-`<word>/<speaker>_<anything>.wav` as in the Speech Commands data set. The
-speakers of the test set are not in the training set:
+With --data_dir it reads yours, `<data_dir>/<word>/<speaker>_<anything>.wav` as
+in the Speech Commands data set; test speakers are not in the training set:
 
   python examples/quickstart.py --data_dir=words --holdout=alice --epochs=60
 
@@ -15,7 +14,6 @@ Exit status: 0 done; 1 the export failed; 2 the recordings cannot be used.
 
 import os
 import pathlib
-import statistics
 import sys
 import time
 import wave
@@ -46,9 +44,7 @@ _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "quickstart_output", "Where the models go."
 )
 _EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the data.", 1)
-_EXAMPLES = flags.DEFINE_integer(
-    "examples", 2000, "How many recordings to make up.", 100
-)
+_EXAMPLES = flags.DEFINE_integer("examples", 2000, "Made-up recordings.", 100)
 _SEED = flags.DEFINE_integer("seed", 0, "The same seed, the same result.", 0)
 
 # All recordings are brought to one second at this rate: enough for words.
@@ -68,7 +64,9 @@ WORDS = ["yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go"]
 Recordings = tuple[np.ndarray, np.ndarray, list[str], list[str]]
 
 
-def synthesize(word: str, pitch: float, tract: float, rng) -> np.ndarray:
+def synthesize(
+    word: str, pitch: float, tract: float, rng: np.random.Generator
+) -> np.ndarray:
     """Someone with that pitch, in Hz, and that vocal tract says a word."""
     letters = [ord(letter) - ord("a") for letter in word]
     lengths = rng.uniform(0.06, 0.16, len(word)) * SAMPLE_RATE
@@ -128,9 +126,9 @@ def read_wav(path: pathlib.Path) -> np.ndarray:
         raise UsageError(f"{path} has no audio in it.")
     audio = np.frombuffer(content, "<i2").reshape(-1, channels).mean(axis=1)
     audio = resample(audio / 2**15, rate, SAMPLE_RATE)
-    audio = audio[max(0, len(audio) - SAMPLES) // 2 :][:SAMPLES]
-    missing = SAMPLES - len(audio)
-    audio = np.pad(audio, (missing // 2, missing - missing // 2))
+    audio = np.pad(audio, SAMPLES // 2)
+    start = (len(audio) - SAMPLES) // 2
+    audio = audio[start : start + SAMPLES]
     return audio.astype("float32")
 
 
@@ -265,7 +263,6 @@ def train(model: keras.Model, audio: np.ndarray, labels: np.ndarray) -> None:
     loss = keras.losses.CategoricalCrossentropy(True, label_smoothing=0.1)
     optimizer = keras.optimizers.Adam(rate)
     model.compile(optimizer, loss, metrics=["accuracy"], jit_compile=True)
-    dataset = dataset.prefetch(2)
     model.fit(
         dataset, epochs=epochs, steps_per_epoch=steps, shuffle=False, verbose=2
     )
@@ -274,7 +271,9 @@ def train(model: keras.Model, audio: np.ndarray, labels: np.ndarray) -> None:
 # 4. The TFLite files, run as a device would run them.
 
 
-def run_tflite(path: pathlib.Path, inputs: np.ndarray) -> tuple:
+def run_tflite(
+    path: pathlib.Path, inputs: np.ndarray
+) -> tuple[np.ndarray, str]:
     """Labels of all examples, and the median latency on one thread."""
     interpreter = Interpreter(str(path), num_threads=1)
     interpreter.allocate_tensors()
@@ -292,7 +291,7 @@ def run_tflite(path: pathlib.Path, inputs: np.ndarray) -> tuple:
         interpreter.invoke()
         latencies.append(time.perf_counter() - start)
         labels.append(interpreter.get_tensor(sink["index"]).argmax())
-    return np.array(labels), f"{1e6 * statistics.median(latencies):.1f} us"
+    return np.array(labels), f"{1e6 * np.median(latencies):.1f} us"
 
 
 def main(argv: list[str]) -> None:
@@ -315,7 +314,6 @@ def main(argv: list[str]) -> None:
     train(model, audio[~test], labels[~test])
     trained = output_dir / "model.keras"
     model.save(trained)
-
     shuffled = np.random.default_rng(seed).permutation(audio[~test])
     for name, quantize in (("float32", "none"), ("int8", "int8")):
         tfconv_export.export(

@@ -1,5 +1,7 @@
 """From a Keras model to the same model of tfconv layers."""
 
+import tempfile
+
 import keras
 
 from tfconv.layers import DepthwiseConv1D
@@ -15,7 +17,8 @@ def from_keras(model: keras.Model) -> keras.Model:
     """The same model with tfconv's layers in place of Keras's two.
 
     The result shares nothing with `model`: every layer is made anew from its
-    config, with its name, and the weights are copied. It is not compiled.
+    config, with its name, and the weights are copied. It is compiled if
+    `model` is, with an optimizer of its own.
 
     Args:
         model: a functional or Sequential model; nested models and wrapped
@@ -54,43 +57,104 @@ def clone_with(model: keras.Model, clone_layer) -> keras.Model:
     Raises:
         ValueError: if `model` is neither functional nor Sequential.
     """
-    is_functional = isinstance(model, keras.Model) and hasattr(
-        model, "operations"
-    )
-    if not is_functional and not isinstance(model, keras.Sequential):
+    if not _is_graph_of_layers(model):
         raise ValueError(
             "A functional or Sequential Keras model is needed. "
             f"Received: {model} (of type {type(model)})"
         )
-
-    def clone_or_share(layer):
-        # A Lambda's function cannot be had from its config in safe mode, and
-        # it has no weights to share.
-        is_lambda = isinstance(layer, keras.layers.Lambda)
-        return layer if is_lambda else clone_layer(layer)
-
-    clone = keras.models.clone_model(
-        model, clone_function=clone_or_share, recursive=True
-    )
+    pairs = {}
+    clone = _clone_model(model, clone_layer, pairs)
     if model.built:
         clone.set_weights(model.get_weights())
+    for layer, copy in pairs.values():
+        _copy_state(layer, copy)
+    # Outer ones first: to freeze a model freezes all that is in it.
+    for layer, copy in reversed(pairs.values()):
+        copy.trainable = layer.trainable
     return clone
+
+
+def _is_graph_of_layers(layer: keras.Layer) -> bool:
+    is_functional = isinstance(layer, keras.Model) and hasattr(
+        layer, "operations"
+    )
+    return is_functional or isinstance(layer, keras.Sequential)
+
+
+def _clone_model(model, clone_layer, pairs) -> keras.Model:
+    def clone(layer):
+        if id(layer) in pairs:
+            return pairs[id(layer)][1]
+        if _is_graph_of_layers(layer):
+            return _clone_model(layer, clone_layer, pairs)
+        copy = _clone_lambda(layer) or clone_layer(layer)
+        pairs[id(layer)] = layer, copy
+        return copy
+
+    inputs = None
+    if not isinstance(model, keras.Sequential):
+        inputs = keras.tree.map_structure(_input_like, model.input)
+    copy = keras.models.clone_model(
+        model, input_tensors=inputs, clone_function=clone
+    )
+    pairs[id(model)] = model, copy
+    return copy
+
+
+def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:
+    # Keras would name it after the tensor, whose name is a running number.
+    name = tensor._keras_history.operation.name
+    return keras.Input(
+        batch_shape=tensor.shape,
+        dtype=tensor.dtype,
+        sparse=tensor.sparse,
+        name=name,
+    )
+
+
+def _clone_lambda(layer: keras.Layer) -> keras.Layer | None:
+    """Not from its config, which Keras takes for code from elsewhere."""
+    if type(layer) is not keras.layers.Lambda:
+        return None
+    return keras.layers.Lambda(
+        layer.function,
+        output_shape=layer._output_shape,
+        mask=layer.mask,
+        arguments=layer.arguments,
+        name=layer.name,
+        dtype=layer.dtype_policy,
+    )
+
+
+def _copy_state(layer: keras.Layer, copy: keras.Layer) -> None:
+    """What preprocessing layers keep beside their weights."""
+    if hasattr(layer, "save_assets") and layer.built:
+        with tempfile.TemporaryDirectory() as directory:
+            layer.save_assets(directory)
+            copy.load_assets(directory)
+    elif hasattr(copy, "finalize_state") and layer.built:
+        copy.finalize_state()
 
 
 def _replace(layer: keras.Layer) -> keras.Layer:
     layer_class = type(layer)
     config = layer.get_config()
     if isinstance(layer, keras.layers.Wrapper):
-        config["layer"] = keras.saving.serialize_keras_object(
-            _replace(layer.layer)
+        inner = layer.layer
+        replaced = (
+            _clone_model(inner, _replace, {})
+            if _is_graph_of_layers(inner)
+            else _replace(inner)
         )
+        config["layer"] = keras.saving.serialize_keras_object(replaced)
     replacement = _REPLACEMENTS.get(layer_class, layer_class)
     try:
         return replacement.from_config(config)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         if replacement is layer_class:
             raise
+        reason = error.__cause__ or error.__context__ or error
         raise ValueError(
             f"Layer '{layer.name}' (of type {layer_class.__name__}) cannot "
-            f"become a tfconv layer. {error}"
+            f"become a tfconv layer. {reason}"
         ) from error

@@ -149,6 +149,7 @@ class BaseDepthwiseConv1D(keras.Layer):
             (first, steps, channels),
             self.output_channels(channels),
             self.depth_multiplier,
+            shown_shape=input_shape,
         )
         if self.data_format == "channels_last":
             return (batch, steps, channels)

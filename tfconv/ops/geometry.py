@@ -76,6 +76,7 @@ class Geometry:
         input_shape: tuple[int | None, ...],
         channels: int,
         multiplier: int = 1,
+        shown_shape: tuple[int | None, ...] | None = None,
     ) -> tuple[int | None, ...]:
         """The shape after a convolution of `input_shape` to `channels`.
 
@@ -83,6 +84,7 @@ class Geometry:
             input_shape: `(b, t, c)`; b and t may be `None`.
             channels: int, the number of output channels.
             multiplier: int, the kernel's last dimension, for the message.
+            shown_shape: the shape that the caller gave, if another, likewise.
 
         Raises:
             ValueError: if t is known and no window fits into it.
@@ -95,7 +97,7 @@ class Geometry:
             kernel_shape = (self.kernel_size, input_channels, multiplier)
             raise ValueError(
                 "Computed output size would be zero or negative. Received "
-                f"`inputs shape={tuple(input_shape)}`, "
+                f"`inputs shape={tuple(shown_shape or input_shape)}`, "
                 f"`kernel shape={kernel_shape}`, "
                 f"`dilation_rate={self.dilation_rate}`, "
                 f"`strides={self.strides}`, "

@@ -1,9 +1,9 @@
 """The lowering for eager mode and plain graphs: TensorFlow's native op.
 
-On CPU the native op is fast for many channels, stride 1, no dilation and
-explicit padding, and has cliffs elsewhere; so everything else is brought to
-that form by reshapes: the frames between two taps of a dilated kernel, and
-distant parts of a signal with few channels, become channels.
+On CPU the native op is fast for stride 1, no dilation, no multiplier and 16
+channels or more, and has cliffs elsewhere. So whatever else is long enough to
+be worth it is brought to that form by reshapes (see reduction.py); distant
+segments of a signal with few channels become channels too.
 """
 
 import tensorflow as tf
@@ -14,20 +14,17 @@ from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
 from tfconv.ops.tracing import has_accelerator
 
-# Regimes, and the form of each. Measured with benchmarks/op_benchmark (float32,
-# batch 32, 1-2 million elements, 2 cores of an AMD EPYC); times in ms.
+# Where a form begins to pay, measured with benchmarks/op_benchmark (float32,
+# batch 32, 1-2 million elements, 2 cores of an AMD EPYC), in ms for a part, in
+# times Keras's speed for y + dx + dw:
 #
-# - Forward: cut into segments where one frame is narrower than a SIMD register
-#   and the kernel long: c=1 k=9 1.2 -> 0.6, k=63 6.1 -> 1.0; c=3 k=63 5.5 ->
+# - Forward in segments: c=1 k=9 1.2 -> 0.6, k=63 6.1 -> 1.0; c=3 k=63 5.5 ->
 #   2.1; c=3 k=9 and c=8 k=31 are even.
-# - Filter gradient: cut into segments up to 8 channels: c=1 k=9 32 -> 1.2, c=3
-#   k=3 5.3 -> 1.7, c=8 k=31 7.4 -> 3.9; at c=40 there is nothing to win.
-# - Filter gradient: its accumulators, k*c floats, outgrow the L1 cache: at
-#   c=256 k=63 69 -> 11 in chunks of taps.
-_SEGMENTED_CHANNELS = 64
-_MAX_CHANNELS_OF_SEGMENTED_GRADIENT = 8
+# - Kernel gradient in segments: c=1 k=31 6 -> 1.5, c=3 k=63 18 -> 4.7, c=8
+#   k=31 13 -> 3.9; at c=40 there is nothing to win.
 _MIN_TAPS_OF_SEGMENTED_FORWARD = {1: 9, 2: 31, 3: 31}
-_MAX_TAPS_OF_GRADIENT = 16
+_MAX_CHANNELS_OF_SEGMENTED_GRADIENT = 8
+_SEGMENTED_CHANNELS = 64
 
 
 def depthwise_conv1d(
@@ -47,7 +44,7 @@ def depthwise_conv1d(
         or not all(isinstance(pad, int) for pad in pads)
         or geometry.kernel_size < _min_taps_of_reduction(kernel, geometry)
     ):
-        return _native_any(inputs, kernel, geometry)
+        return _native_with_its_own_gradient(inputs, kernel, geometry)
     return reduction.depthwise_conv1d(
         _Native(),
         inputs,
@@ -60,6 +57,8 @@ def depthwise_conv1d(
 
 def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """[b, t, c] x [1, c, f] -> [b, t, f], as a convolution."""
+    if inputs.shape[0] == 0:
+        return xla.pointwise_conv1d(inputs, kernel)
     return tf.nn.conv1d(inputs, kernel, stride=1, padding="VALID")
 
 
@@ -76,6 +75,7 @@ def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
 
 
 def _min_taps_of_reduction(kernel, geometry: Geometry) -> int:
+    """From how many taps on the reduction is faster than the native op."""
     _, channels, multiplier = kernel.shape
     if geometry.dilation_rate > 1:
         return 5 if channels >= 64 else 1
@@ -86,7 +86,9 @@ def _min_taps_of_reduction(kernel, geometry: Geometry) -> int:
     return 5
 
 
-def _native_any(inputs, kernel, geometry: Geometry) -> tf.Tensor:
+def _native_with_its_own_gradient(
+    inputs, kernel, geometry: Geometry
+) -> tf.Tensor:
     images = inputs[:, tf.newaxis]
     padding = geometry.padding
     if padding == "causal":
@@ -214,7 +216,8 @@ def _native_kernel_gradient(inputs, upstream, taps, pads):
 
     So is explicit padding, for which TensorFlow has no oneDNN kernel.
     """
-    padding = "SAME" if pads == same_pads(taps) else "VALID"
+    is_same = pads == Geometry(taps, padding="same").pads(None)
+    padding = "SAME" if is_same else "VALID"
     if padding == "VALID" and pads != (0, 0):
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
     gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
@@ -225,7 +228,3 @@ def _native_kernel_gradient(inputs, upstream, taps, pads):
         padding=padding,
     )
     return tf.squeeze(gradient, axis=1)
-
-
-def same_pads(taps):
-    return (taps - 1) // 2, taps // 2

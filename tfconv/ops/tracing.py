@@ -27,8 +27,12 @@ def exporting():
 
     Example:
 
+    >>> layer = tfconv.DepthwiseConv1D(3, padding="causal", dilation_rate=2)
+    >>> layer.build((1, 98, 40))
     >>> with tfconv.ops.exporting():
-    ...     function = tf.function(model).get_concrete_function(spec)
+    ...     function = tf.function(layer).get_concrete_function(
+    ...         tf.TensorSpec((1, 98, 40))
+    ...     )
     """
     token = _exporting.set(True)
     try:

@@ -19,7 +19,10 @@ def depthwise_conv1d(
     inputs: tf.Tensor, kernel: tf.Tensor, geometry: Geometry
 ) -> tf.Tensor:
     """[b, t, c] x [k, c, m] -> [b, t', c*m], elementwise."""
-    pads = geometry.pads(length(inputs))
+    steps = length(inputs)
+    if geometry.padding == "valid" and not isinstance(steps, int):
+        inputs = _at_least_one_window(inputs, steps, geometry)
+    pads = geometry.pads(steps)
     if not all(isinstance(pad, int) for pad in pads):
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
         pads = (0, 0)
@@ -31,6 +34,12 @@ def depthwise_conv1d(
         geometry.strides,
         geometry.dilation_rate,
     )
+
+
+def _at_least_one_window(inputs, steps, geometry: Geometry) -> tf.Tensor:
+    """The inputs; XLA has no assertions, but refuses a negative dimension."""
+    surplus = steps - geometry.effective_kernel_size
+    return inputs + tf.reduce_sum(tf.zeros([surplus], inputs.dtype))
 
 
 def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
