@@ -38,18 +38,24 @@ def jit(layer_or_model: keras.Layer):
             f"Received: {layer_or_model} (of type {type(layer_or_model)})"
         )
 
-    @tf.function(jit_compile=True, reduce_retracing=True)
-    def compiled(inputs, training):
+    def call(inputs, training):
         return layer_or_model(inputs, training=training)
+
+    # One for each rank: tf.function would relax two ranks to none at all.
+    compiled = {}
 
     def forward(inputs, training: bool = False):
         inputs = tf.nest.map_structure(_as_tensor, inputs)
         if not layer_or_model.built:
             # Variables are not created inside of an XLA computation.
             layer_or_model(inputs)
-        return compiled(inputs, bool(training))
+        ranks = tuple(len(leaf.shape) for leaf in tf.nest.flatten(inputs))
+        if ranks not in compiled:
+            compiled[ranks] = tf.function(
+                call, jit_compile=True, reduce_retracing=True
+            )
+        return compiled[ranks](inputs, bool(training))
 
-    forward.compiled = compiled
     return forward
 
 

@@ -52,7 +52,7 @@ def current_lowering() -> Lowering:
 
 def has_accelerator() -> bool:
     """Whether there is a GPU or a TPU for the operation to run on."""
-    return any(tf.config.list_physical_devices(kind) for kind in ("GPU", "TPU"))
+    return any(tf.config.get_visible_devices(kind) for kind in ("GPU", "TPU"))
 
 
 def in_xla() -> bool:
