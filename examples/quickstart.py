@@ -7,7 +7,7 @@ Without flags it makes up recordings of ten words, and takes about a minute:
 With --data_dir it reads yours, `<data_dir>/<word>/<speaker>_<anything>.wav` as
 in the Speech Commands data set; test speakers are not in the training set:
 
-  python examples/quickstart.py --data_dir=words --holdout=alice --epochs=60
+  python examples/quickstart.py --data_dir=words --holdout=alice --epochs=40
 
 Exit status: 0 done; 1 the export failed; 2 the recordings cannot be used.
 """

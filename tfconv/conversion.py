@@ -66,11 +66,11 @@ def clone_with(model: keras.Model, clone_layer) -> keras.Model:
     clone = _clone_model(model, clone_layer, pairs)
     if model.built:
         clone.set_weights(model.get_weights())
-    for layer, copy in pairs.values():
-        _copy_state(layer, copy)
     # Outer ones first: to freeze a model freezes all that is in it.
     for layer, copy in reversed(pairs.values()):
-        copy.trainable = layer.trainable
+        if isinstance(layer, keras.Layer):  # and not a bare operation
+            _copy_state(layer, copy)
+            copy.trainable = layer.trainable
     return clone
 
 

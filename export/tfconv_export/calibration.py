@@ -35,9 +35,10 @@ class Examples:
         for example in self.array:
             yield np.asarray(example, self.dtype)[np.newaxis]
 
-    def first(self, count: int) -> "Examples":
-        """The first `count` of them."""
-        return dataclasses.replace(self, array=self.array[:count])
+    def sample(self, count: int) -> "Examples":
+        """At most `count` of them, evenly spread."""
+        step = -(-len(self) // count)
+        return dataclasses.replace(self, array=self.array[::step])
 
 
 def load(
@@ -128,7 +129,10 @@ def _read(path: pathlib.Path, key: str | None, origin: str) -> np.ndarray:
         # Never pickles: loading one would run what is in it.
         if not zipfile.is_zipfile(path):
             return np.lib.format.open_memmap(path, mode="r")
-        with np.load(path, allow_pickle=False) as arrays:
+        with (
+            open(path, "rb") as file,
+            np.load(file, allow_pickle=False) as arrays,
+        ):
             return arrays[_choose_key(arrays.files, key, origin)]
     except UsageError:
         raise

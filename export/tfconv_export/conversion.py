@@ -123,7 +123,9 @@ def convert(
         else:
             module = tf.Module()
             module.source = source.trackable
-            function = tf.function(serve, input_signature=[spec])
+            function = tf.function(
+                serve, input_signature=[spec], autograph=False
+            )
             tf.saved_model.save(
                 module, directory, signatures={"serving_default": function}
             )

@@ -5,6 +5,8 @@ import json
 import os
 import pathlib
 import re
+import shutil
+import tempfile
 import zipfile
 from collections.abc import Callable
 from typing import Any
@@ -84,7 +86,7 @@ def load(
             "the file would run; pass --unsafe_deserialization if you trust "
             "where the file comes from."
         )
-    loaded = _load_keras(path, unsafe_deserialization)
+    loaded = _load_keras(path, config, unsafe_deserialization)
     return _from_keras(loaded, str(path), path.stat().st_size)
 
 
@@ -121,7 +123,9 @@ def fix_shape(source: Source, shape: tuple[int, ...] | None) -> Source:
         )
     spec = tf.TensorSpec((1, *wanted), source.input_dtype)
     try:
-        tf.function(source.reference).get_concrete_function(spec)
+        tf.function(source.reference, autograph=False).get_concrete_function(
+            spec
+        )
     except Exception as error:
         raise UsageError(
             f"The model cannot take inputs of shape ({_comma(wanted)}): "
@@ -150,7 +154,13 @@ def _from_keras(model: keras.Model, origin: str, size: int | None) -> Source:
     _, *shape = inputs[0].shape
     names = _output_names(model)
     reference = _in_float32(model)
-    exported = fold_channels_first(tfconv.from_keras(reference))
+    try:
+        exported = fold_channels_first(tfconv.from_keras(reference))
+    except ValueError as error:
+        raise UsageError(
+            f"The model {origin} cannot be exported: {_reason(error)}."
+        ) from error
+    _name_last_axis(exported)
     return Source(
         origin=origin,
         kind="keras",
@@ -190,6 +200,19 @@ def _in_float32(model: keras.Model) -> keras.Model:
         keras.config.set_dtype_policy(policy)
 
 
+def _name_last_axis(model: keras.Model) -> None:
+    """Writes the channel axis as Keras does, so that the converter folds.
+
+    It folds a BatchNormalization over axis -1, and not one over axis 2.
+    """
+    for layer in _all_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.built:
+            axes = layer.axis
+            axis = axes[0] if isinstance(axes, (list, tuple)) else axes
+            if axis == layer.input_spec.ndim - 1:
+                layer.axis = -1
+
+
 def _all_layers(model: keras.Model):
     for layer in model.layers:
         yield layer
@@ -198,7 +221,9 @@ def _all_layers(model: keras.Model):
 
 def _named(model: keras.Model, names: list[str]):
     def function(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
-        outputs = tf.nest.flatten(model(inputs, training=False))
+        # A functional model may take its one input in a list or in a dict.
+        inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+        outputs = keras.tree.flatten(model(inputs, training=False))
         return dict(zip(names, outputs, strict=True))
 
     return function
@@ -270,15 +295,17 @@ def _from_saved_model(path: pathlib.Path) -> Source:
     )
 
 
-def _load_keras(path: pathlib.Path, unsafe: bool) -> keras.Model:
+def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
     try:
-        model = keras.saving.load_model(
-            path,
-            custom_objects=None if path.suffix == ".keras" else _KERAS_2,
-            # What a model was trained with may be unknown here.
-            compile=False,
-            safe_mode=not unsafe,
-        )
+        with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+            model = keras.saving.load_model(
+                path
+                if path.suffix == ".keras"
+                else _in_words_of_keras_3(path, config, directory),
+                # What a model was trained with may be unknown here.
+                compile=False,
+                safe_mode=not unsafe,
+            )
     except Exception as error:
         raise _cannot_load(path, error) from error
     if not isinstance(model, keras.Model):
@@ -286,6 +313,40 @@ def _load_keras(path: pathlib.Path, unsafe: bool) -> keras.Model:
             f"--model={path} holds a {type(model).__name__}, not a model."
         )
     return model
+
+
+def _in_words_of_keras_3(path: pathlib.Path, config: Any, directory: str):
+    """A copy of an .h5 file, the config as Keras 3 writes it."""
+    copy = shutil.copy(path, pathlib.Path(directory, "model.h5"))
+    _modernize(config)
+    with h5py.File(copy, "r+") as file:
+        file.attrs["model_config"] = json.dumps(config)
+    return copy
+
+
+def _modernize(config: Any) -> None:
+    for value in config.values() if isinstance(config, dict) else config:
+        if isinstance(value, (dict, list)):
+            _modernize(value)
+    if not isinstance(config, dict) or not isinstance(
+        config.get("config"), dict
+    ):
+        return
+    name, arguments = config.get("class_name"), config["config"]
+    if name in ("DepthwiseConv1D", "SeparableConv1D"):
+        # They inherited from Keras 2's Conv1D: their configs name arguments of
+        # its kernel that they ignored, and its causal padding, that worked.
+        for ignored in ("initializer", "regularizer", "constraint"):
+            arguments.pop(f"kernel_{ignored}", None)
+        arguments.pop("groups", None)
+        if arguments.get("padding") == "causal":
+            layer_class = getattr(tfconv, name)
+            config["module"] = layer_class.__module__
+            config["registered_name"] = f"tfconv>{name}"
+            config["class_name"] = f"tfconv>{name}"
+    axis = arguments.get("axis")
+    if name == "BatchNormalization" and isinstance(axis, list):
+        (arguments["axis"],) = axis
 
 
 def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
@@ -341,41 +402,3 @@ def _mentions_lambda(config: Any) -> bool:
     if isinstance(config, list):
         return any(_mentions_lambda(value) for value in config)
     return False
-
-
-def _from_keras_2(layer_class: type[keras.Layer], change) -> type[keras.Layer]:
-    """A stand-in that makes the layer, or another, from a config of Keras 2."""
-
-    class Reader(layer_class):
-        @classmethod
-        def from_config(cls, config):
-            return change(layer_class, dict(config))
-
-    return Reader
-
-
-def _convolution(layer_class, config):
-    # Keras 2's layers inherited from Conv1D: their configs name arguments of
-    # its kernel that they ignored, and its causal padding, that worked.
-    for ignored in ("initializer", "regularizer", "constraint"):
-        config.pop(f"kernel_{ignored}", None)
-    config.pop("groups", None)
-    if config.get("padding") == "causal":
-        layer_class = getattr(tfconv, layer_class.__name__)
-    return layer_class.from_config(config)
-
-
-def _normalization(layer_class, config):
-    if isinstance(config.get("axis"), (list, tuple)):
-        (config["axis"],) = config["axis"]
-    return layer_class.from_config(config)
-
-
-_KERAS_2 = {
-    layer_class.__name__: _from_keras_2(layer_class, change)
-    for layer_class, change in (
-        (keras.layers.DepthwiseConv1D, _convolution),
-        (keras.layers.SeparableConv1D, _convolution),
-        (keras.layers.BatchNormalization, _normalization),
-    )
-}

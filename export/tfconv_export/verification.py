@@ -21,9 +21,11 @@ MAX_FLOAT32_ERROR = 1e-4
 # weights. Those that a broken conversion leaves compute noise: below 8 dB.
 MIN_SQNR_DB = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0, "int16x8": 10.0}
 
-# An output that hardly moves has no signal to compare the noise with; then the
-# error is the rounding of the output, and of the layer before it.
+# A probability that hardly moves has no signal to compare the noise with. Its
+# step is fixed by its kind, 1/256 or finer; the error then is the rounding of
+# the output, and of the layer before it.
 MAX_ROUNDING_STEPS = 2.0
+MAX_STEP_OF_PROBABILITY = 1 / 256
 
 _MAX_EXAMPLES = 200
 
@@ -65,7 +67,7 @@ class Agreement:
         sqnr_db: float, the signal-to-quantization-noise ratio
             `10 * log10(sum(y**2) / sum((y - file)**2))` in decibels; infinite
             if there is no difference.
-        finite: bool, whether all that the file computed is.
+        finite: bool, whether all that both computed is.
     """
 
     runtime: str
@@ -84,7 +86,8 @@ def inspect(
     checks = [
         _check_operators(facts),
         _check_depthwise_count(facts, conversion.depthwise_ops),
-        _check_conversions(facts, recipe),
+        _check_conversions(facts),
+        _check_arithmetic(facts, recipe),
         _check_interface(facts, recipe, source),
     ]
     if recipe.is_integer:
@@ -102,13 +105,13 @@ def compare(
     Args:
         content: bytes of the file.
         source: the model.
-        examples: what to run them on; the first 200 are used.
+        examples: what to run them on; at most 200, evenly spread, are used.
 
     Returns:
         One agreement for each runtime and output.
     """
-    examples = examples.first(_MAX_EXAMPLES)
-    reference = tf.function(source.reference)
+    examples = examples.sample(_MAX_EXAMPLES)
+    reference = tf.function(source.reference, autograph=False)
     runtimes = [LiteRT(content, "xnnpack"), LiteRT(content, "builtin")]
     expected = []
     computed = {runtime.name: [] for runtime in runtimes}
@@ -144,7 +147,8 @@ def judge(
             f"SQNR {agreement.sqnr_db:.1f} dB"
         )
         if not agreement.finite:
-            checks.append(Check(name, False, "NaN or infinite outputs"))
+            problem = "NaN or infinite outputs, of the file or of the model"
+            checks.append(Check(name, False, problem))
         elif recipe.quantize == "none":
             passed = agreement.relative_error <= MAX_FLOAT32_ERROR
             if not passed:
@@ -166,9 +170,9 @@ def judge(
 
 def _is_rounding(agreement: Agreement, facts: Facts) -> bool:
     steps = [tensor.scales[0] for tensor in facts.outputs if tensor.scales]
-    return bool(steps) and agreement.max_error <= MAX_ROUNDING_STEPS * min(
-        steps
-    )
+    if not steps or max(steps) > MAX_STEP_OF_PROBABILITY:
+        return False
+    return agreement.max_error <= MAX_ROUNDING_STEPS * min(steps)
 
 
 def _agreement(
@@ -176,7 +180,8 @@ def _agreement(
 ) -> Agreement:
     expected = expected.astype(np.float64)
     found = found.astype(np.float64)
-    error = found - expected
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = found - expected
     max_error = float(np.abs(error).max())
     width = float(max(expected.max(), 0.0) - min(expected.min(), 0.0))
     noise = float(np.square(error).sum())
@@ -192,7 +197,7 @@ def _agreement(
         max_error=max_error,
         relative_error=max_error / width if width else max_error,
         sqnr_db=sqnr_db,
-        finite=bool(np.isfinite(found).all()),
+        finite=bool(np.isfinite(error).all() and np.isfinite(found).all()),
     )
 
 
@@ -231,7 +236,7 @@ def _check_depthwise_count(facts: Facts, wanted: int | None) -> Check:
     )
 
 
-def _check_conversions(facts: Facts, recipe: Recipe) -> Check:
+def _check_conversions(facts: Facts) -> Check:
     """QUANTIZE and DEQUANTIZE belong at float inputs and outputs only."""
     stray = [op for op in facts.operators if _is_stray(op, facts)]
     names = ", ".join(
@@ -287,6 +292,49 @@ def _check_interface(facts: Facts, recipe: Recipe, source: Source) -> Check:
         "input and output",
         not problems,
         "; ".join(problems) or " -> ".join(shown),
+    )
+
+
+# Mode -> the dtype of activations, and those that weights may have.
+_ARITHMETIC = {
+    "none": ("float32", {"float32"}),
+    "float16": ("float32", {"float16"}),
+    "dynamic": ("float32", {"float32", "int8"}),
+    "int8": ("int8", {"int8"}),
+    "int16x8": ("int16", {"int8"}),
+}
+
+# The converter's own threshold for dynamic quantization.
+_MIN_DYNAMIC_WEIGHTS = 1024
+
+
+def _check_arithmetic(facts: Facts, recipe: Recipe) -> Check:
+    """The weighty operators compute in what was asked for."""
+    wanted, allowed = _ARITHMETIC[recipe.quantize]
+    unpacked = {
+        op.outputs[0]: op.inputs[0]
+        for op in facts.operators
+        if op.name == "DEQUANTIZE" and op.inputs[0].constant
+    }
+    problems, found = {}, {}
+    for op in facts.operators:
+        if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+            continue
+        inputs, weights = op.inputs[:2]
+        weights = unpacked.get(weights, weights)
+        found[f"{inputs.dtype} by {weights.dtype}"] = None
+        too_small = np.prod(weights.shape) < _MIN_DYNAMIC_WEIGHTS
+        is_left = recipe.quantize == "dynamic" and weights.dtype == "float32"
+        if (
+            inputs.dtype != wanted
+            or weights.dtype not in allowed
+            or (weights.constant and is_left and not too_small)
+        ):
+            problems[f"{op.name} is {inputs.dtype} by {weights.dtype}"] = None
+    return Check(
+        "arithmetic",
+        not problems,
+        "; ".join(problems) or ", ".join(found) or "no weights",
     )
 
 

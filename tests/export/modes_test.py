@@ -192,7 +192,7 @@ def test_each_depthwise_channel_has_its_own_scale(export_once, layer, quantize):
         assert not quantization["zero_points"].any()
 
 
-@every_mode
+@pytest.mark.parametrize("quantize", ["none", "int8", "int16x8"])
 @every_layer
 def test_channels_first_computes_the_same(tmp_path, layer, quantize):
     arguments = {"kernel_size": 3, "padding": "causal", "dilation_rate": 2}

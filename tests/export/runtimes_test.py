@@ -43,19 +43,23 @@ def test_zero_is_exact(dtype):
     assert runtimes.dequantize(found, details)[0] == 0.0
 
 
-@pytest.mark.parametrize("kernels", ["xnnpack", "builtin", "reference"])
-@pytest.mark.parametrize("io_dtype", ["int8", "uint8", "float32"])
-def test_runtimes_agree_with_one_another(tmp_path, kernels, io_dtype):
-    path = tmp_path / "model.tflite"
+@pytest.fixture(scope="module", params=["int8", "uint8", "float32"])
+def content(request, tmp_path_factory):
+    path = tmp_path_factory.mktemp("file") / "model.tflite"
     tfconv_export.export(
         models.network(),
         path,
         quantize="int8",
-        io_dtype=io_dtype,
+        io_dtype=request.param,
         representative_data=models.DATA,
     )
-    file = TFLiteFile(path)
-    runtime = runtimes.LiteRT(path.read_bytes(), kernels)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("kernels", ["xnnpack", "builtin", "reference"])
+def test_runtimes_agree_with_one_another(content, kernels):
+    file = TFLiteFile(content)
+    runtime = runtimes.LiteRT(content, kernels)
     assert kernels in runtime.name
     found = np.concatenate(
         [

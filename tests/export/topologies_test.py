@@ -12,8 +12,6 @@ from tests.export.tflite import TFLiteFile
 
 DATA = models.DATA
 
-both_modes = pytest.mark.parametrize("quantize", ["none", "int8"])
-
 
 def exported(model, path, quantize="none", data=DATA) -> TFLiteFile:
     tfconv_export.export(
@@ -27,8 +25,7 @@ def path(tmp_path):
     return tmp_path / "model.tflite"
 
 
-@both_modes
-def test_each_of_two_outputs_has_its_own_name_and_values(path, quantize):
+def test_each_of_two_outputs_has_its_own_name_and_values(path):
     inputs = keras.Input((40, 4), name="audio")
     x = tfconv.SeparableConv1D(8, 3, padding="causal")(inputs)
     model = models.randomize(
@@ -40,12 +37,12 @@ def test_each_of_two_outputs_has_its_own_name_and_values(path, quantize):
             ],
         )
     )
-    file = exported(model, path, quantize)
+    file = exported(model, path, "int8")
     found = file.run(DATA)
     assert set(found) == {"zebra", "ant"}
     zebra, ant = model(DATA)
-    assert_close(zebra.numpy(), found["zebra"], quantize)
-    assert_close(ant.numpy(), found["ant"], quantize)
+    assert_close(zebra.numpy(), found["zebra"], "int8")
+    assert_close(ant.numpy(), found["ant"], "int8")
 
 
 def test_no_output_is_lost_when_names_resemble_one_another(path):
@@ -98,8 +95,9 @@ def test_input_in_a_list_is_exported_without_a_warning(path):
     assert_close(models.outputs_of(model, DATA), file.run_one_output(DATA))
 
 
-@both_modes
-@pytest.mark.parametrize("layers", [tfconv, keras.layers])
+@pytest.mark.parametrize(
+    ("layers", "quantize"), [(tfconv, "int8"), (keras.layers, "none")]
+)
 def test_nested_models_become_one_operator_per_convolution(
     path, layers, quantize
 ):
@@ -131,8 +129,9 @@ def test_nested_models_become_one_operator_per_convolution(
     }
 
 
-@both_modes
-@pytest.mark.parametrize("layers", [tfconv, keras.layers])
+@pytest.mark.parametrize(
+    ("layers", "quantize"), [(tfconv, "int8"), (keras.layers, "none")]
+)
 def test_layer_used_twice_keeps_its_weights_in_both_places(
     path, layers, quantize
 ):
@@ -149,15 +148,14 @@ def test_layer_used_twice_keeps_its_weights_in_both_places(
     )
 
 
-@both_modes
-def test_time_distributed_convolution_is_exported(path, quantize):
+def test_time_distributed_convolution_is_exported(path):
     model = models.sequential(
         (3, 40, 4), keras.layers.TimeDistributed(tfconv.SeparableConv1D(6, 3))
     )
     data = models.examples(3, 40, 4, count=32)
-    file = exported(model, path, quantize, data)
+    file = exported(model, path, "int8", data)
     assert_close(
-        models.outputs_of(model, data), file.run_one_output(data), quantize
+        models.outputs_of(model, data), file.run_one_output(data), "int8"
     )
 
 
@@ -217,18 +215,15 @@ SMALL = {
 }
 
 
-@both_modes
 @pytest.mark.parametrize("name", SMALL)
-def test_smallest_shapes_are_still_one_depthwise_convolution(
-    path, name, quantize
-):
+def test_smallest_shapes_are_still_one_depthwise_convolution(path, name):
     shape, layer = SMALL[name]
     model = models.sequential(shape, layer())
     data = models.examples(*shape, count=32)
-    file = exported(model, path, quantize, data)
+    file = exported(model, path, "int8", data)
     assert file.operators["DEPTHWISE_CONV_2D"] == 1
     assert_close(
-        models.outputs_of(model, data), file.run_one_output(data), quantize
+        models.outputs_of(model, data), file.run_one_output(data), "int8"
     )
 
 

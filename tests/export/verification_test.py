@@ -32,7 +32,7 @@ def test_weights_of_another_training(offer, convert):
     assert "LiteRT" in offer(model, convert(other))
 
 
-@pytest.mark.parametrize("quantize", ["none", "float16", "int8", "int16x8"])
+@pytest.mark.parametrize("quantize", ["float16", "int8"])
 def test_convolution_shifted_by_one_step(offer, convert, quantize):
     data = models.examples(40, 4, count=32)
     model = models.sequential(

@@ -120,11 +120,13 @@ class BaseDepthwiseConv1D(keras.Layer):
                 constraint=self.bias_constraint,
             )
 
-    def call(self, inputs):
+    def call(self, inputs, training=None):
         channels_first = self.data_format == "channels_first"
         if channels_first:
             inputs = tf.transpose(inputs, [0, 2, 1])
-        outputs = self.convolve(inputs)
+        # False is what Keras says in predict, in evaluate and when it exports.
+        with ops.inference(training is False):
+            outputs = self.convolve(inputs)
         if self.bias is not None:
             outputs = outputs + tf.convert_to_tensor(self.bias)
         if channels_first:

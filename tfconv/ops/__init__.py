@@ -5,11 +5,13 @@ from tfconv.ops.depthwise import pointwise_conv1d
 from tfconv.ops.geometry import PADDINGS
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.tracing import exporting
+from tfconv.ops.tracing import inference
 
 __all__ = [
     "PADDINGS",
     "Geometry",
     "depthwise_conv1d",
     "exporting",
+    "inference",
     "pointwise_conv1d",
 ]

@@ -13,6 +13,7 @@ from tfconv.ops import xla
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
 from tfconv.ops.tracing import has_accelerator
+from tfconv.ops.tracing import in_inference
 
 # Where a form begins to pay, measured with benchmarks/op_benchmark (float32,
 # batch 32, 1-2 million elements, 2 cores of an AMD EPYC), in ms for a part, in
@@ -40,6 +41,7 @@ def depthwise_conv1d(
     pads = geometry.pads(length(inputs))
     if (
         has_accelerator()
+        or in_inference()
         # Known when tracing, as explicit padding has to be.
         or not all(isinstance(pad, int) for pad in pads)
         or geometry.kernel_size < _min_taps_of_reduction(kernel, geometry)

@@ -15,6 +15,7 @@ class Lowering(enum.Enum):
     EDGE = "edge"
 
 
+_inference = contextvars.ContextVar("tfconv_inference", default=False)
 _exporting = contextvars.ContextVar("tfconv_exporting", default=False)
 
 
@@ -39,6 +40,25 @@ def exporting():
         yield
     finally:
         _exporting.reset(token)
+
+
+@contextlib.contextmanager
+def inference(enabled: bool = True):
+    """Operations traced inside this context will not be differentiated.
+
+    In a plain graph they are then one native op each, which a converter knows,
+    and not the reshaped forms whose gradients are fast.
+    """
+    token = _inference.set(enabled)
+    try:
+        yield
+    finally:
+        _inference.reset(token)
+
+
+def in_inference() -> bool:
+    """Whether the caller is inside of `inference()`."""
+    return _inference.get()
 
 
 def current_lowering() -> Lowering:
