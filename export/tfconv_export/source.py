@@ -81,11 +81,7 @@ def load(
             "SavedModel directory."
         )
     if not unsafe_deserialization and _mentions_lambda(config):
-        raise UsageError(
-            f"--model={path} has a Lambda layer, whose Python code loading "
-            "the file would run; pass --unsafe_deserialization if you trust "
-            "where the file comes from."
-        )
+        raise _has_code(path)
     loaded = _load_keras(path, config, unsafe_deserialization)
     return _from_keras(loaded, str(path), path.stat().st_size)
 
@@ -222,7 +218,8 @@ def _all_layers(model: keras.Model):
 def _named(model: keras.Model, names: list[str]):
     def function(inputs: tf.Tensor) -> dict[str, tf.Tensor]:
         # A functional model may take its one input in a list or in a dict.
-        inputs = keras.tree.pack_sequence_as(model.input, [inputs])
+        if not isinstance(model, keras.Sequential):
+            inputs = keras.tree.pack_sequence_as(model.input, [inputs])
         outputs = keras.tree.flatten(model(inputs, training=False))
         return dict(zip(names, outputs, strict=True))
 
@@ -230,14 +227,13 @@ def _named(model: keras.Model, names: list[str]):
 
 
 def _output_names(model: keras.Model) -> list[str]:
-    names = [
-        _tensor_name(output._keras_history.operation.name)
-        for output in model.outputs
-    ]
-    return [
-        f"{name}_{index}" if names.count(name) > 1 else name
-        for index, name in enumerate(names)
-    ]
+    names = []
+    for index, output in enumerate(model.outputs):
+        name = _tensor_name(output._keras_history.operation.name)
+        while name in names:
+            name = f"{name}_{index}"
+        names.append(name)
+    return names
 
 
 def _tensor_name(name: str) -> str:
@@ -307,6 +303,8 @@ def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
                 safe_mode=not unsafe,
             )
     except Exception as error:
+        if "lambda" in str(error).lower() and not unsafe:
+            raise _has_code(path) from error
         raise _cannot_load(path, error) from error
     if not isinstance(model, keras.Model):
         raise UsageError(
@@ -347,6 +345,14 @@ def _modernize(config: Any) -> None:
     axis = arguments.get("axis")
     if name == "BatchNormalization" and isinstance(axis, list):
         (arguments["axis"],) = axis
+
+
+def _has_code(path: pathlib.Path) -> UsageError:
+    return UsageError(
+        f"--model={path} has a Lambda, whose Python code loading the file "
+        "would run; pass --unsafe_deserialization if you trust where the file "
+        "comes from."
+    )
 
 
 def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:

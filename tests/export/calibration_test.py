@@ -76,8 +76,6 @@ GOOD = ("--model=model.keras", "--output=out.tflite")
         ("foreign.npz", "cannot be read"),
         ("half_data.npy", "cannot be read"),
         ("half_data.npz", "cannot be read"),
-        ("npy_inside.npz", ""),
-        ("npz_inside.npy", ""),
         ("none.npz", "0 arrays"),
         ("two.npz", "--representative_key"),
         ("pickled.npz", "cannot be read"),
@@ -147,6 +145,9 @@ def test_integers_without_representative_data(refused, quantize):
         (["--representative_data=data.npy"], 1),
         (["--representative_data=data.npz"], 1),
         (["--representative_data=small.npz"], 1),
+        # Read as what they are, not as what they are called.
+        (["--representative_data=npy_inside.npz"], 1),
+        (["--representative_data=npz_inside.npy"], 1),
         (["--representative_data=two.npz", "--representative_key=x"], 1),
         (["--representative_data=two.npz", "--representative_key=y"], 2),
     ],
