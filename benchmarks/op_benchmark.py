@@ -195,7 +195,7 @@ def layer_variant(
             return [layer(inputs)]
         with tf.GradientTape() as tape:
             tape.watch(inputs)
-            outputs = layer(inputs)
+            outputs = layer(inputs, training=True)
         sources = [inputs, layer.weights[0].value]
         return [outputs, *tape.gradient(outputs, sources, upstream)]
 

@@ -30,11 +30,8 @@ _MODEL = flags.DEFINE_string(
     "model",
     None,
     "The trained model: a .keras file, an .h5 file or a SavedModel directory.",
-    required=True,
 )
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "The TFLite file to write.", required=True
-)
+_OUTPUT = flags.DEFINE_string("output", None, "The TFLite file to write.")
 _QUANTIZE = flags.DEFINE_enum(
     "quantize",
     "none",
@@ -84,6 +81,11 @@ _UNSAFE_DESERIALIZATION = flags.DEFINE_bool(
 def main(argv: list[str]) -> int:
     if len(argv) > 1:
         raise UsageError(f"Unexpected argument: {argv[1]}")
+    # Not required in their definitions: those hold for every program that
+    # imports this module.
+    for flag in (_MODEL, _OUTPUT):
+        if flag.value is None:
+            raise UsageError(f"--{flag.name} must be given (see --help).")
     input_shape = _parse_shape(_INPUT_SHAPE.value)
     verbose = flags.FLAGS.verbosity > 0
     with contextlib.nullcontext() if verbose else _quiet():

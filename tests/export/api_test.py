@@ -147,7 +147,7 @@ def trained() -> keras.Model:
     """A compiled model with a layer that is shared, and one of Keras's."""
     shared = tfconv.DepthwiseConv1D(3, padding="same", name="shared")
     inputs = keras.Input((40, 4), name="audio")
-    x = keras.layers.BatchNormalization()(shared(shared(inputs)))
+    x = keras.layers.BatchNormalization(axis=2)(shared(shared(inputs)))
     x = keras.layers.SeparableConv1D(4, 3, name="theirs")(x)
     model = models.randomize(keras.Model(inputs, x))
     model.compile(keras.optimizers.Adam(0.01), "mse", metrics=["mae"])

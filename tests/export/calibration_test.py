@@ -180,12 +180,21 @@ def test_examples_are_batches_of_one_in_the_dtype_of_the_model():
     assert len(list(examples)) == len(list(examples)) == len(data)
 
 
-def test_first_examples_are_the_first():
+@pytest.mark.parametrize("count", [1, 3, 7, 1000])
+def test_sampled_examples_are_evenly_spread(count):
     examples = calibration.check(models.DATA, "data", (40, 4), np.float32)
-    first = examples.first(3)
-    assert len(first) == 3
-    np.testing.assert_array_equal(np.concatenate(list(first)), models.DATA[:3])
-    assert len(examples.first(1000)) == len(models.DATA)
+    sample = list(examples.sample(count))
+    assert 0 < len(sample) <= count
+    places = [
+        int(np.flatnonzero((example == models.DATA).all(axis=(1, 2)))[0])
+        for example in sample
+    ]
+    assert places[0] == 0
+    assert len(set(np.diff(places))) <= 1
+    # No stretch at the end is left out.
+    assert len(models.DATA) - places[-1] <= max([1, *np.diff(places)]) or (
+        count == 1
+    )
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int32"])

@@ -124,8 +124,9 @@ class BaseDepthwiseConv1D(keras.Layer):
         channels_first = self.data_format == "channels_first"
         if channels_first:
             inputs = tf.transpose(inputs, [0, 2, 1])
-        # False is what Keras says in predict, in evaluate and when it exports.
-        with ops.inference(training is False):
+        # Keras says False in predict and in evaluate, and nothing when it
+        # exports; a training loop has to say True, for other layers' sake too.
+        with ops.inference(not training):
             outputs = self.convolve(inputs)
         if self.bias is not None:
             outputs = outputs + tf.convert_to_tensor(self.bias)
