@@ -86,6 +86,14 @@ def test_flipped_bits_in_a_model_file(refused, workplace, name):
     refused(f"--model={name}", "--output=out.tflite")
 
 
+def test_flipped_bits_in_the_structure_of_an_h5_file(refused, workplace):
+    # In the header of the root group, behind the superblock of 96 bytes.
+    content = bytearray((workplace / "model.h5").read_bytes())
+    content[112] ^= 16
+    (workplace / "model.h5").write_bytes(content)
+    refused("--model=model.h5", "--output=out.tflite")
+
+
 def test_flipped_bits_in_the_weights_of_a_keras_file(refused, workplace):
     weights = models.network().get_weights()[0].tobytes()
     content = bytearray((workplace / "model.keras").read_bytes())

@@ -182,6 +182,38 @@ def test_system_call_that_fails_changes_no_target(
     assert_unchanged(directory)
 
 
+def test_failed_rename_leaves_no_new_file(tmp_path, monkeypatch):
+    real, calls = os.replace, []
+
+    def failing(*arguments):
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return real(*arguments)
+
+    monkeypatch.setattr(os, "replace", failing)
+    with pytest.raises(tfconv_export.UsageError, match="No space left"):
+        files.write_all(
+            {tmp_path / "out.tflite": b"a", tmp_path / "report.json": b"b"}
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_overwrite_works_where_files_have_no_second_name(targets, monkeypatch):
+    # FAT, exFAT and some network shares have no hard links.
+    directory, write = targets
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    write()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
+        "out.tflite": b"after",
+        "report.json": b"after",
+    }
+
+
 def test_interrupted_write_changes_no_target(targets, monkeypatch):
     directory, write = targets
 

@@ -199,16 +199,31 @@ def test_activation_ranges_that_leave_values_out(offer):
     assert "LiteRT" in offer(model, content, depthwise_ops=1, quantize="int8")
 
 
-def test_activation_ranges_of_an_outlier(tmp_path):
-    # Two rounding steps of a range a million times too wide are not a small
-    # error: of all other examples the file computes nothing.
-    data = np.concatenate(
-        [models.examples(40, 4, count=255), 1e6 * models.DATA[:1]]
+@pytest.mark.parametrize(
+    ("quantize", "unit", "outlier", "place"),
+    [
+        ("int8", 1.0, 1e6, -1),
+        ("int8", 1e-5, 1e3, -1),
+        ("int16x8", 1e-5, 1e6, -1),
+        ("int8", 1.0, 1e6, 0),
+    ],
+)
+def test_activation_ranges_of_an_outlier(
+    tmp_path, quantize, unit, outlier, place
+):
+    # A rounding step of a range that is so much too wide is not a small error,
+    # in whatever unit, and the outlier's own power does not make up for it: of
+    # all other examples the file computes nothing.
+    model = models.sequential(
+        (40, 4), tfconv.DepthwiseConv1D(3, use_bias=False)
     )
+    model.set_weights([unit * model.get_weights()[0]])
+    data = models.examples(40, 4, count=256)
+    data[place] *= outlier
     path = tmp_path / "model.tflite"
     with pytest.raises(tfconv_export.CheckError):
         tfconv_export.export(
-            models.network(), path, quantize="int8", representative_data=data
+            model, path, quantize=quantize, representative_data=data
         )
     assert not path.exists()
 
