@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pathlib
+import shutil
 import tempfile
 
 from tfconv_export.errors import UsageError
@@ -105,8 +106,11 @@ def _keep(path: pathlib.Path, cleanup: contextlib.ExitStack) -> str | None:
     if not path.exists():
         return None
     name = tempfile.mktemp(dir=path.parent, prefix=f".{path.name}-")
-    os.link(path, name)
     cleanup.callback(_unlink, name)
+    try:
+        os.link(path, name)
+    except OSError:  # not every file system has second names
+        shutil.copy2(path, name)
     return name
 
 

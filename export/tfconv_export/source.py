@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import operator
 import os
 import pathlib
 import re
@@ -97,7 +98,7 @@ def fix_shape(source: Source, shape: tuple[int, ...] | None) -> Source:
         UsageError: if a dimension stays open, or the model takes another.
     """
     known = source.input_shape
-    wanted = known if shape is None else tuple(shape)
+    wanted = known if shape is None else tuple(map(operator.index, shape))
     fits = len(wanted) == len(known) and all(
         dim in (None, want) for dim, want in zip(known, wanted, strict=True)
     )
@@ -303,7 +304,9 @@ def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
                 safe_mode=not unsafe,
             )
     except Exception as error:
-        if "lambda" in str(error).lower() and not unsafe:
+        if not unsafe and re.search(
+            "deserialization of a.*lambda", str(error), re.IGNORECASE
+        ):
             raise _has_code(path) from error
         raise _cannot_load(path, error) from error
     if not isinstance(model, keras.Model):
@@ -314,9 +317,12 @@ def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
 
 
 def _in_words_of_keras_3(path: pathlib.Path, config: Any, directory: str):
-    """A copy of an .h5 file, the config as Keras 3 writes it."""
-    copy = shutil.copy(path, pathlib.Path(directory, "model.h5"))
+    """The .h5 file, or a copy of it with the config as Keras 3 writes it."""
+    before = json.dumps(config)
     _modernize(config)
+    if json.dumps(config) == before:
+        return path
+    copy = shutil.copy(path, pathlib.Path(directory, "model.h5"))
     with h5py.File(copy, "r+") as file:
         file.attrs["model_config"] = json.dumps(config)
     return copy
@@ -383,7 +389,7 @@ def _h5_config(path: pathlib.Path) -> Any:
     try:
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
-    except OSError as error:
+    except Exception as error:  # h5py raises KeyError and RuntimeError, too
         raise UsageError(
             f"--model={path} is not a whole HDF5 file: {error}."
         ) from error

@@ -80,6 +80,11 @@ def test_output_that_is_not_a_number(offer, convert):
     [
         {"finite": False},
         {"max_error": np.nan, "relative_error": np.nan, "sqnr_db": np.nan},
+        {
+            "max_error": np.nan,
+            "relative_error": np.nan,
+            "median_sqnr_db": np.nan,
+        },
     ],
 )
 def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
@@ -90,6 +95,7 @@ def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
         max_error=0.0,
         relative_error=0.0,
         sqnr_db=120.0,
+        median_sqnr_db=120.0,
         finite=True,
     )
     bad = dataclasses.replace(good, **flaw)
