@@ -6,7 +6,6 @@ import operator
 import os
 import pathlib
 import re
-import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 import tfconv
 from tfconv.conversion import clone_with
+from tfconv_export import keras2
 from tfconv_export.errors import UsageError
 from tfconv_export.folding import fold_channels_first
 
@@ -298,7 +298,7 @@ def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
             model = keras.saving.load_model(
                 path
                 if path.suffix == ".keras"
-                else _in_words_of_keras_3(path, config, directory),
+                else keras2.in_words_of_keras_3(path, config, directory),
                 # What a model was trained with may be unknown here.
                 compile=False,
                 safe_mode=not unsafe,
@@ -314,43 +314,6 @@ def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
             f"--model={path} holds a {type(model).__name__}, not a model."
         )
     return model
-
-
-def _in_words_of_keras_3(path: pathlib.Path, config: Any, directory: str):
-    """The .h5 file, or a copy of it with the config as Keras 3 writes it."""
-    before = json.dumps(config)
-    _modernize(config)
-    if json.dumps(config) == before:
-        return path
-    copy = shutil.copy(path, pathlib.Path(directory, "model.h5"))
-    with h5py.File(copy, "r+") as file:
-        file.attrs["model_config"] = json.dumps(config)
-    return copy
-
-
-def _modernize(config: Any) -> None:
-    for value in config.values() if isinstance(config, dict) else config:
-        if isinstance(value, (dict, list)):
-            _modernize(value)
-    if not isinstance(config, dict) or not isinstance(
-        config.get("config"), dict
-    ):
-        return
-    name, arguments = config.get("class_name"), config["config"]
-    if name in ("DepthwiseConv1D", "SeparableConv1D"):
-        # They inherited from Keras 2's Conv1D: their configs name arguments of
-        # its kernel that they ignored, and its causal padding, that worked.
-        for ignored in ("initializer", "regularizer", "constraint"):
-            arguments.pop(f"kernel_{ignored}", None)
-        arguments.pop("groups", None)
-        if arguments.get("padding") == "causal":
-            layer_class = getattr(tfconv, name)
-            config["module"] = layer_class.__module__
-            config["registered_name"] = f"tfconv>{name}"
-            config["class_name"] = f"tfconv>{name}"
-    axis = arguments.get("axis")
-    if name == "BatchNormalization" and isinstance(axis, list):
-        (arguments["axis"],) = axis
 
 
 def _has_code(path: pathlib.Path) -> UsageError:
