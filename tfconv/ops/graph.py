@@ -85,13 +85,14 @@ def _min_taps_of_reduction(kernel, geometry: Geometry) -> int:
         return 4 * geometry.strides
     if multiplier > 1:
         return 16 if channels * multiplier < 8 else 1
-    return 5
+    return 5 if channels > 8 else 7
 
 
 def _native_with_its_own_gradient(
     inputs, kernel, geometry: Geometry
 ) -> tf.Tensor:
-    images = inputs[:, tf.newaxis]
+    # Not inputs[:, tf.newaxis]: the gradient of that is a copy.
+    images = tf.expand_dims(inputs, axis=1)
     padding = geometry.padding
     if padding == "causal":
         left, right = geometry.pads(None)
@@ -99,7 +100,7 @@ def _native_with_its_own_gradient(
         padding = "valid"
     outputs = tf.nn.depthwise_conv2d(
         images,
-        kernel[tf.newaxis],
+        tf.expand_dims(kernel, axis=0),
         strides=[1, geometry.strides, geometry.strides, 1],
         padding=padding.upper(),
         dilations=[1, geometry.dilation_rate],
@@ -205,8 +206,8 @@ def _side_by_side(inputs, length, segments) -> tf.Tensor:
 
 def _native(inputs, kernel, pads, stride=1) -> tf.Tensor:
     outputs = tf.nn.depthwise_conv2d(
-        inputs[:, tf.newaxis],
-        kernel[tf.newaxis],
+        tf.expand_dims(inputs, axis=1),
+        tf.expand_dims(kernel, axis=0),
         strides=[1, stride, stride, 1],
         padding=[[0, 0], [0, 0], list(pads), [0, 0]],
     )
@@ -223,9 +224,9 @@ def _native_kernel_gradient(inputs, upstream, taps, pads):
     if padding == "VALID" and pads != (0, 0):
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
     gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=inputs[:, :, tf.newaxis],
+        input=tf.expand_dims(inputs, axis=2),
         filter_sizes=[taps, 1, inputs.shape[2], 1],
-        out_backprop=upstream[:, :, tf.newaxis],
+        out_backprop=tf.expand_dims(upstream, axis=2),
         strides=[1, 1, 1, 1],
         padding=padding,
     )
