@@ -77,14 +77,18 @@ def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
 
 
 def _min_taps_of_reduction(kernel, geometry: Geometry) -> int:
-    """From how many taps on the reduction is faster than the native op."""
+    """From how many taps on the reduction is faster than the native op.
+
+    Below, y + dx + dw would run at 0.6 to 0.95 times its speed; from there on
+    at 1 to 24 times.
+    """
     _, channels, multiplier = kernel.shape
     if geometry.dilation_rate > 1:
         return 5 if channels >= 64 else 1
     if geometry.strides > 1:
         return 4 * geometry.strides
     if multiplier > 1:
-        return 16 if channels * multiplier < 8 else 1
+        return 16 if channels * multiplier < 8 else 5
     return 5 if channels > 8 else 7
 
 
