@@ -1,9 +1,28 @@
 """The lowering for eager mode and plain graphs: TensorFlow's native op.
 
-On CPU the native op is fast for stride 1, no dilation, no multiplier and 16
-channels or more, and has cliffs elsewhere. So whatever else is long enough to
-be worth it is brought to that form by reshapes (see reduction.py); distant
-segments of a signal with few channels become channels too.
+On CPU the native op's outputs are computed at the pace of a copy, but for few
+channels and for a multiplier, and so is the gradient of its inputs; that of
+its kernel has cliffs. What is long enough to be worth it is brought by reshapes
+to a form without (see reduction.py); distant segments of a signal with few
+channels become channels, too.
+
+Which form runs, measured with benchmarks/op_benchmark (float32, batch 32, 1-2
+million elements, 2 cores of an AMD EPYC), in ms, native -> other:
+
+| of            | where                 | form          | because              |
+|---------------|-----------------------|---------------|----------------------|
+| y             | c=1 k>=9, c<=3 k>=31  | segments      | c=1 k=9 0.9 -> 0.5,  |
+|               |                       |               | k=31 2.8 -> 0.6      |
+| y             | m>1 k>9               | inputs        | c=64 k=31 38 -> 4.1, |
+|               |                       | repeated      | k=9 2.9 -> 3.5       |
+| dx, stride>1  | c=1                   | rows          | k=9 0.9 -> 0.6,      |
+|               |                       |               | c=3 0.35 -> 0.7      |
+| dw            | c<=8                  | segments      | c=1 k=31 6 -> 1.5,   |
+|               |                       |               | c=8 k=31 13 -> 3.9   |
+| dw            | c>8                   | time as the   | c=64 k=9 2.5 -> 0.9, |
+|               |                       | height        | k=31 82 -> 1.8       |
+| dw, stride>1  | k>9, or c>=8 and      | rows          | c=64 s=2 k=9 1.7 ->  |
+|               | k>4*stride            |               | 1.2, k=31 14 -> 2.2  |
 """
 
 import tensorflow as tf
@@ -15,17 +34,13 @@ from tfconv.ops.reduction import length
 from tfconv.ops.tracing import has_accelerator
 from tfconv.ops.tracing import in_inference
 
-# Where a form begins to pay, measured with benchmarks/op_benchmark (float32,
-# batch 32, 1-2 million elements, 2 cores of an AMD EPYC), in ms for a part, in
-# times Keras's speed for y + dx + dw:
-#
-# - Forward in segments: c=1 k=9 1.2 -> 0.6, k=63 6.1 -> 1.0; c=3 k=63 5.5 ->
-#   2.1; c=3 k=9 and c=8 k=31 are even.
-# - Kernel gradient in segments: c=1 k=31 6 -> 1.5, c=3 k=63 18 -> 4.7, c=8
-#   k=31 13 -> 3.9; at c=40 there is nothing to win.
+# From how many taps on, for up to so many channels.
 _MIN_TAPS_OF_SEGMENTED_FORWARD = {1: 9, 2: 31, 3: 31}
 _MAX_CHANNELS_OF_SEGMENTED_GRADIENT = 8
 _SEGMENTED_CHANNELS = 64
+# Beyond, the native op's gradients of a kernel, and all with a multiplier,
+# are 3 to 10 times slower.
+_MAX_NATIVE_TAPS = 9
 
 
 def depthwise_conv1d(
@@ -58,10 +73,29 @@ def depthwise_conv1d(
 
 
 def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """[b, t, c] x [1, c, f] -> [b, t, f], as a convolution."""
+    """[b, t, c] x [1, c, f] -> [b, t, f].
+
+    A convolution is what a converter knows. Forward, it is as fast as the
+    product of matrices, but not in its gradients (c=f=64, y + dx + dw, 1.6 ->
+    1.1 ms).
+    """
     if inputs.shape[0] == 0:
         return xla.pointwise_conv1d(inputs, kernel)
-    return tf.nn.conv1d(inputs, kernel, stride=1, padding="VALID")
+    if has_accelerator() or in_inference():
+        return tf.nn.conv1d(inputs, kernel, stride=1, padding="VALID")
+    _, channels, filters = kernel.shape
+    outputs = tf.matmul(
+        tf.reshape(inputs, [-1, channels]), tf.squeeze(kernel, axis=0)
+    )
+    return tf.reshape(outputs, [*_batch_and_steps(inputs), filters])
+
+
+def _batch_and_steps(inputs):
+    batch, steps = inputs.shape[:2]
+    if steps is not None:
+        return -1 if batch is None else batch, steps
+    batch, steps, _ = tf.unstack(tf.shape(inputs))
+    return batch, steps
 
 
 def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
@@ -84,11 +118,11 @@ def _min_taps_of_reduction(kernel, geometry: Geometry) -> int:
     """
     _, channels, multiplier = kernel.shape
     if geometry.dilation_rate > 1:
-        return 5 if channels >= 64 else 1
-    if geometry.strides > 1:
-        return 4 * geometry.strides
+        return 1
     if multiplier > 1:
-        return 16 if channels * multiplier < 8 else 5
+        return 1
+    if geometry.strides > 1:
+        return 8
     return 5 if channels > 8 else 7
 
 
@@ -114,27 +148,77 @@ def _native_with_its_own_gradient(
 
 class _Native:
     def convolve(self, inputs, kernel, pads, stride) -> tf.Tensor:
+        taps, channels, multiplier = kernel.shape
+        if multiplier > 1 and taps > _MAX_NATIVE_TAPS:
+            inputs = tf.repeat(inputs, multiplier, axis=2)
+            kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
         segments = _forward_segments(inputs, kernel, pads)
         if stride == 1 and segments > 1:
             return _segmented(inputs, kernel, pads, segments)
         return _native(inputs, kernel, pads, stride)
 
-    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
-        segments = _gradient_segments(inputs, upstream, taps)
-        if segments > 1:
-            return _segmented_kernel_gradient(
-                inputs, upstream, taps, pads, segments
-            )
-        return _native_kernel_gradient(inputs, upstream, taps, pads)
+    def input_gradient(
+        self, upstream, kernel, pads, stride, steps
+    ) -> tf.Tensor:
+        taps, channels, _ = kernel.shape
+        left, right = pads
+        if stride == 1:
+            flipped = (taps - 1 - left, taps - 1 - right)
+            return self.convolve(upstream, kernel[::-1], flipped, 1)
+        if channels > 1:
+            return _native_input_gradient(upstream, kernel, pads, stride, steps)
+        rows = reduction.Rows.of(taps, left, stride)
+        gradient = self.convolve(
+            tf.tile(rows.of_upstream(upstream, steps), [1, 1, stride]),
+            tf.reshape(rows.of_kernel(kernel)[::-1], [-1, stride, 1]),
+            (0, 0),
+            1,
+        )
+        gradient = tf.reshape(gradient, [-1, length(gradient) * stride, 1])
+        return reduction.window(gradient, 0, steps)
 
-    def repeat_channels(self, inputs, multiplier) -> tf.Tensor:
-        return tf.repeat(inputs, multiplier, axis=2)
+    def kernel_gradient(
+        self, inputs, upstream, taps, pads, stride
+    ) -> tf.Tensor:
+        channels = inputs.shape[2]
+        if stride == 1:
+            segments = _gradient_segments(inputs, upstream, taps)
+            if segments > 1:
+                return _segmented_kernel_gradient(
+                    inputs, upstream, taps, pads, segments
+                )
+            return _kernel_gradient_over_height(inputs, upstream, taps, pads)
+        native = 4 * stride if channels >= 8 else _MAX_NATIVE_TAPS
+        if taps <= min(native, _MAX_NATIVE_TAPS):
+            return _native_kernel_gradient(inputs, upstream, taps, pads, stride)
+        return self._kernel_gradient_over_rows(
+            inputs, upstream, taps, pads, stride
+        )
+
+    def _kernel_gradient_over_rows(self, inputs, upstream, taps, pads, stride):
+        rows = reduction.Rows.of(taps, pads[0], stride)
+        inputs = rows.of_inputs(inputs)
+        needed = length(upstream) + rows.taps - 1
+        right = needed - rows.left - length(inputs)
+        pads = (rows.left, right)
+        if not isinstance(right, int) or right < 0:
+            inputs = reduction.window(inputs, -rows.left, needed)
+            pads = (0, 0)
+        gradient = self.kernel_gradient(
+            inputs, tf.tile(upstream, [1, 1, stride]), rows.taps, pads, 1
+        )
+        return rows.to_kernel(gradient)
 
 
 def _forward_segments(inputs, kernel, pads) -> int:
-    taps, channels, _ = kernel.shape
+    taps, channels, multiplier = kernel.shape
     least = _MIN_TAPS_OF_SEGMENTED_FORWARD.get(channels)
-    if least is None or taps < least or inputs.shape[1] is None:
+    if (
+        least is None
+        or taps < least
+        or multiplier > 1
+        or inputs.shape[1] is None
+    ):
         return 1
     return _segments(channels, inputs.shape[1] + sum(pads) - taps + 1, taps)
 
@@ -176,7 +260,7 @@ def _segmented_kernel_gradient(inputs, upstream, taps, pads, segments):
     upstream = tf.pad(
         upstream, [[0, 0], [0, segments * length - windows], [0, 0]]
     )
-    gradient = _native_kernel_gradient(
+    gradient = _kernel_gradient_over_height(
         _overlapping(inputs, pads[0], taps, length, segments),
         _side_by_side(upstream, length, segments),
         taps,
@@ -218,20 +302,52 @@ def _native(inputs, kernel, pads, stride=1) -> tf.Tensor:
     return tf.squeeze(outputs, axis=1)
 
 
-def _native_kernel_gradient(inputs, upstream, taps, pads):
-    """With time as the height; as the width it is 2 to 40 times slower.
+# TensorFlow has no oneDNN kernel for gradients with explicit padding: those are
+# 2 to 40 times slower.
 
-    So is explicit padding, for which TensorFlow has no oneDNN kernel.
-    """
-    is_same = pads == Geometry(taps, padding="same").pads(None)
-    padding = "SAME" if is_same else "VALID"
-    if padding == "VALID" and pads != (0, 0):
+
+def _native_input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
+    taps, channels, _ = kernel.shape
+    same = _is_same(pads, taps, stride, steps)
+    left, right = (0, 0) if same else pads
+    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
+        input_sizes=[tf.shape(upstream)[0], 1, left + steps + right, channels],
+        filter=tf.expand_dims(kernel, axis=0),
+        out_backprop=tf.expand_dims(upstream, axis=1),
+        strides=[1, stride, stride, 1],
+        padding="SAME" if same else "VALID",
+    )
+    return reduction.window(tf.squeeze(gradient, axis=1), left, steps)
+
+
+def _native_kernel_gradient(inputs, upstream, taps, pads, stride) -> tf.Tensor:
+    same = _is_same(pads, taps, stride, length(inputs))
+    if not same:
+        inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
+    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=tf.expand_dims(inputs, axis=1),
+        filter_sizes=[1, taps, inputs.shape[2], 1],
+        out_backprop=tf.expand_dims(upstream, axis=1),
+        strides=[1, stride, stride, 1],
+        padding="SAME" if same else "VALID",
+    )
+    return tf.squeeze(gradient, axis=0)
+
+
+def _kernel_gradient_over_height(inputs, upstream, taps, pads) -> tf.Tensor:
+    same = _is_same(pads, taps, 1, length(inputs))
+    if not same:
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
     gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=tf.expand_dims(inputs, axis=2),
         filter_sizes=[taps, 1, inputs.shape[2], 1],
         out_backprop=tf.expand_dims(upstream, axis=2),
         strides=[1, 1, 1, 1],
-        padding=padding,
+        padding="SAME" if same else "VALID",
     )
     return tf.squeeze(gradient, axis=1)
+
+
+def _is_same(pads, taps, stride, steps) -> bool:
+    same = Geometry(taps, stride, "same").pads(steps)
+    return all(isinstance(pad, int) for pad in same) and pads == same

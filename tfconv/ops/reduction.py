@@ -1,13 +1,13 @@
-"""Every geometry brought to a plain one: stride 1, no dilation, no multiplier.
+"""Every geometry brought to a plain one: no dilation, no multiplier, no stride.
 
-The frames between two taps of a dilated kernel become channels, and so do the
-phases of a stride; a multiplier becomes channels that are repeated. A lowering
-brings a core that is fast for plain convolutions, and gets all of them, with
-their gradients, which are plain convolutions again. The gradients do not have
-custom gradients themselves: a SavedModel could not hold those. TensorFlow
-differentiates the operations that the core is made of.
+The frames between two taps of a dilated kernel become channels, and so may the
+phases of a stride; a multiplier becomes convolutions of its own. A lowering
+brings a core of what it does fast, and gets all geometries, with gradients.
+The gradients do not have custom gradients themselves: a SavedModel could not
+hold those. TensorFlow differentiates the operations that the core is made of.
 """
 
+import dataclasses
 from typing import Protocol
 
 import tensorflow as tf
@@ -16,15 +16,25 @@ Pads = tuple[int, int]
 
 
 class Core(Protocol):
-    """What a lowering has to bring."""
+    """What a lowering has to bring, made of TensorFlow's operations."""
 
     def convolve(self, inputs, kernel, pads: Pads, stride: int) -> tf.Tensor:
-        """[b, t, c] x [k, c, 1] -> [b, t', c], of TensorFlow's operations."""
+        """[b, t, c] x [k, c, m] -> [b, t', c*m]."""
 
-    def kernel_gradient(self, inputs, upstream, taps, pads: Pads) -> tf.Tensor:
-        """[b, t, c] x [b, t', c] -> [k, c, 1], for stride 1.
+    def input_gradient(
+        self, upstream, kernel, pads: Pads, stride: int, steps
+    ) -> tf.Tensor:
+        """[b, t', c] x [k, c, 1] -> [b, steps, c].
 
-        `dw[k, c] = sum_bi x[b, i + k - left, c] * dy[b, i, c]`
+        `dx[b, i*stride + k - left, c] += dy[b, i, c] * w[k, c]`
+        """
+
+    def kernel_gradient(
+        self, inputs, upstream, taps: int, pads: Pads, stride: int
+    ) -> tf.Tensor:
+        """[b, t, c] x [b, t', c] -> [k, c, 1].
+
+        `dw[k, c] = sum_bi x[b, i*stride + k - left, c] * dy[b, i, c]`
         """
 
 
@@ -43,70 +53,32 @@ def depthwise_conv1d(
     """
     if dilation > 1:
         return _dilated(core, inputs, kernel, pads, dilation)
-    taps, channels, multiplier = kernel.shape
-    if multiplier > 1:
-        inputs = core.repeat_channels(inputs, multiplier)
-        kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
-    if stride > 1:
-        return _strided(core, inputs, kernel, pads, stride)
-    return _plain(core, inputs, kernel, pads)
-
-
-def _dilated(core, inputs, kernel, pads, dilation) -> tf.Tensor:
-    taps, channels, multiplier = kernel.shape
-    steps = length(inputs)
-    left, right = pads
-    rows = -(-(steps + left + right) // dilation)
-    padded = tf.pad(
-        inputs, [[0, 0], [left, rows * dilation - steps - left], [0, 0]]
-    )
-    outputs = depthwise_conv1d(
-        core,
-        tf.reshape(padded, [-1, rows, dilation * channels]),
-        tf.tile(kernel, [1, dilation, 1]),
-        (0, 0),
-        stride=1,
-        dilation=1,
-    )
-    rows_out = rows - taps + 1
-    outputs = tf.reshape(
-        outputs, [-1, rows_out * dilation, channels * multiplier]
-    )
-    return outputs[:, : steps + left + right - dilation * (taps - 1)]
-
-
-def _plain(core, inputs, kernel, pads) -> tf.Tensor:
-    taps = kernel.shape[0]
-    left, right = pads
+    taps, _, multiplier = kernel.shape
 
     @tf.custom_gradient
     def convolve(inputs, kernel):
         def gradient(upstream):
-            return (
-                core.convolve(
-                    upstream,
-                    kernel[::-1],
-                    (taps - 1 - left, taps - 1 - right),
-                    1,
-                ),
-                core.kernel_gradient(inputs, upstream, taps, pads),
+            steps = length(inputs)
+            parts = list(
+                zip(
+                    _of_each_multiple(upstream, multiplier),
+                    tf.split(kernel, multiplier, axis=2),
+                    strict=True,
+                )
             )
-
-        return core.convolve(inputs, kernel, pads, 1), gradient
-
-    return convolve(inputs, kernel)
-
-
-def _strided(core, inputs, kernel, pads, stride) -> tf.Tensor:
-    @tf.custom_gradient
-    def convolve(inputs, kernel):
-        def gradient(upstream):
             return (
-                _strided_input_gradient(
-                    core, upstream, kernel, pads, stride, length(inputs)
+                _sum(
+                    [
+                        core.input_gradient(part, single, pads, stride, steps)
+                        for part, single in parts
+                    ]
                 ),
-                _strided_kernel_gradient(
-                    core, inputs, upstream, kernel.shape[0], pads, stride
+                tf.concat(
+                    [
+                        core.kernel_gradient(inputs, part, taps, pads, stride)
+                        for part, _ in parts
+                    ],
+                    axis=2,
                 ),
             )
 
@@ -115,40 +87,113 @@ def _strided(core, inputs, kernel, pads, stride) -> tf.Tensor:
     return convolve(inputs, kernel)
 
 
-def _strided_input_gradient(core, upstream, kernel, pads, stride, steps):
-    taps, channels, _ = kernel.shape
-    rows = -(-taps // stride)
-    phases = tf.pad(kernel, [[0, rows * stride - taps], [0, 0], [0, 0]])
-    phases = tf.reshape(phases, [rows, stride * channels, 1])
-    gradient = core.convolve(
-        tf.tile(upstream, [1, 1, stride]),
-        phases[::-1],
-        (rows - 1, rows - 1),
-        1,
+def _dilated(core, inputs, kernel, pads, dilation) -> tf.Tensor:
+    taps, channels, multiplier = kernel.shape
+    steps = length(inputs)
+    left, right = pads
+    if left % dilation or right % dilation:
+        inputs = tf.pad(inputs, [[0, 0], [left, right], [0, 0]])
+        steps, left, right = steps + left + right, 0, 0
+    rows = ceil_divide(steps, dilation)
+    inputs = window(inputs, 0, rows * dilation)
+    outputs = depthwise_conv1d(
+        core,
+        tf.reshape(inputs, [-1, rows, dilation * channels]),
+        tf.tile(kernel, [1, dilation, 1]),
+        (left // dilation, right // dilation),
+        stride=1,
+        dilation=1,
     )
-    reached = (length(upstream) + rows - 1) * stride
-    gradient = tf.reshape(gradient, [-1, reached, channels])
-    # Frames that no window reaches have no gradient.
-    left, _ = pads
-    missing = maximum(left + steps - reached, 0)
-    gradient = tf.pad(gradient, [[0, 0], [0, missing], [0, 0]])
-    return gradient[:, left : left + steps]
+    rows_out = rows + (left + right) // dilation - taps + 1
+    outputs = tf.reshape(
+        outputs, [-1, rows_out * dilation, channels * multiplier]
+    )
+    return window(outputs, 0, steps + left + right - dilation * (taps - 1))
 
 
-def _strided_kernel_gradient(core, inputs, upstream, taps, pads, stride):
-    channels = inputs.shape[2]
-    rows = -(-taps // stride)
-    frames = length(upstream) + rows - 1
-    left, _ = pads
-    missing = maximum(frames * stride - left - length(inputs), 0)
-    padded = tf.pad(inputs, [[0, 0], [left, missing], [0, 0]])
-    phases = tf.reshape(
-        padded[:, : frames * stride], [-1, frames, stride * channels]
+def _of_each_multiple(upstream, multiplier) -> list[tf.Tensor]:
+    if multiplier == 1:
+        return [upstream]
+    channels = upstream.shape[2] // multiplier
+    return tf.unstack(
+        tf.reshape(upstream, [-1, length(upstream), channels, multiplier]),
+        axis=3,
     )
-    gradient = core.kernel_gradient(
-        phases, tf.tile(upstream, [1, 1, stride]), rows, (0, 0)
-    )
-    return tf.reshape(gradient, [rows * stride, channels, 1])[:taps]
+
+
+def _sum(terms) -> tf.Tensor:
+    return terms[0] if len(terms) == 1 else tf.add_n(terms)
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """A strided kernel as a plain one over rows of `stride` time steps.
+
+    Attributes:
+        stride: int.
+        taps: of the plain kernel: the rows that a window spans.
+        left: rows of zeros before the first time step.
+        before: zeros put before the kernel's taps, so that its padding is
+            whole rows.
+        after: zeros put after its taps, so that it is whole rows itself.
+    """
+
+    stride: int
+    taps: int
+    left: int
+    before: int
+    after: int
+
+    @classmethod
+    def of(cls, taps: int, left: int, stride: int) -> "Rows":
+        left_rows = ceil_divide(left, stride)
+        before = left_rows * stride - left
+        rows = ceil_divide(taps + before, stride)
+        after = rows * stride - taps - before
+        return cls(stride, rows, left_rows, before, after)
+
+    def of_kernel(self, kernel) -> tf.Tensor:
+        """[k, c, 1] -> [rows, stride, c]."""
+        kernel = tf.pad(kernel, [[self.before, self.after], [0, 0], [0, 0]])
+        return tf.reshape(kernel, [self.taps, self.stride, kernel.shape[1]])
+
+    def to_kernel(self, rows) -> tf.Tensor:
+        """[rows, stride * c, 1] -> [k, c, 1]."""
+        channels = rows.shape[1] // self.stride
+        taps = tf.reshape(rows, [-1, channels, 1])
+        return taps[self.before : self.taps * self.stride - self.after]
+
+    def of_inputs(self, inputs) -> tf.Tensor:
+        """[b, t, c] -> [b, ceil(t / stride), stride * c]."""
+        rows = ceil_divide(length(inputs), self.stride)
+        channels = inputs.shape[2]
+        return tf.reshape(
+            window(inputs, 0, rows * self.stride),
+            [-1, rows, self.stride * channels],
+        )
+
+    def of_upstream(self, upstream, steps) -> tf.Tensor:
+        """The rows of dy that the rows of dx come from, by a "valid" window."""
+        rows = ceil_divide(steps, self.stride)
+        return window(upstream, self.left - self.taps + 1, rows + self.taps - 1)
+
+
+def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:
+    """`size` time steps from `start` on; zeros where there are no inputs."""
+    before = max(-start, 0)
+    inputs = inputs[:, max(start, 0) :] if start > 0 else inputs
+    steps = length(inputs)
+    after = size - before - steps
+    if isinstance(after, int):
+        if after < 0:
+            inputs = inputs[:, :after]
+        after = max(after, 0)
+        if before == after == 0:
+            return inputs
+    else:
+        inputs = inputs[:, : size - before]
+        after = tf.maximum(after, 0)
+    return tf.pad(inputs, [[0, 0], [before, after], [0, 0]])
 
 
 def length(inputs: tf.Tensor):
@@ -157,7 +202,6 @@ def length(inputs: tf.Tensor):
     return tf.shape(inputs)[1] if steps is None else steps
 
 
-def maximum(a, b):
-    """The larger of two ints or integer scalar tensors."""
-    both = isinstance(a, int) and isinstance(b, int)
-    return max(a, b) if both else tf.maximum(a, b)
+def ceil_divide(a, b: int):
+    """The quotient of ints or integer tensors, rounded up."""
+    return -(-a // b)

@@ -8,11 +8,17 @@ import tensorflow as tf
 
 from tfconv.ops import reduction
 from tfconv.ops.geometry import Geometry
+from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
+from tfconv.ops.reduction import window
 
-_SEGMENTS = 4
-_MAX_TAPS_OF_SEGMENTS = 12
-_BLOCK = 32
+# Inputs of so many windows are worth three loops, which cost time to compile.
+_MIN_WINDOWS_OF_CUTS = 8
+# Frames that a product of the kernel's gradient sums: enough of them make the
+# products few, too many make the loop slow. Of the numbers between, one that
+# divides the frames spares padding them.
+_MIN_BLOCK = 24
+_MAX_BLOCK = 48
 
 
 def depthwise_conv1d(
@@ -49,93 +55,161 @@ def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 class _Taps:
     def convolve(self, inputs, kernel, pads, stride) -> tf.Tensor:
-        return _valid(_pad(inputs, *pads), kernel, stride)
+        taps, channels, multiplier = kernel.shape
+        if multiplier > 1:
+            inputs = tf.repeat(inputs, multiplier, axis=2)
+            kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
+        left, right = pads
+        steps = length(inputs)
+        windows = (steps + left + right - taps) // stride + 1
+        return tf.concat(
+            [
+                _taps(
+                    window(
+                        inputs,
+                        begin * stride - left,
+                        (end - begin - 1) * stride + taps,
+                    ),
+                    kernel,
+                    end - begin,
+                    stride,
+                )
+                for begin, end in _cuts(steps, windows, taps, left, stride)
+            ],
+            axis=1,
+        )
 
-    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
-        channels = inputs.shape[2]
-        if channels >= 8 and taps <= _MAX_TAPS_OF_SEGMENTS:
-            gradient = _gradient_by_segments(inputs, upstream, taps, pads)
-        else:
-            gradient = _gradient_by_blocks(inputs, upstream, taps, pads)
-        return gradient[:, :, tf.newaxis]
+    def input_gradient(
+        self, upstream, kernel, pads, stride, steps
+    ) -> tf.Tensor:
+        taps, channels, _ = kernel.shape
+        left, right = pads
+        if stride == 1:
+            flipped = (taps - 1 - left, taps - 1 - right)
+            return self.convolve(upstream, kernel[::-1], flipped, 1)
+        rows = reduction.Rows.of(taps, left, stride)
+        upstream = rows.of_upstream(upstream, steps)
+        row_kernel = rows.of_kernel(kernel)[::-1]
+        span = length(upstream) - rows.taps + 1
+        # [b, rows, 1, c] x [stride, c]
+        gradient = _tree_sum(
+            [
+                upstream[:, row : row + span, tf.newaxis] * row_kernel[row]
+                for row in range(rows.taps)
+            ]
+        )
+        gradient = tf.reshape(gradient, [-1, span * stride, channels])
+        return window(gradient, 0, steps)
 
-    def repeat_channels(self, inputs, multiplier) -> tf.Tensor:
-        return tf.repeat(inputs, multiplier, axis=2)
+    def kernel_gradient(
+        self, inputs, upstream, taps, pads, stride
+    ) -> tf.Tensor:
+        left, _ = pads
+        if stride == 1:
+            return _kernel_gradient(inputs, upstream, taps, left)
+        rows = reduction.Rows.of(taps, left, stride)
+        gradient = _kernel_gradient(
+            rows.of_inputs(inputs), upstream, rows.taps, rows.left
+        )
+        return rows.to_kernel(gradient)
 
 
-def _valid(inputs, kernel, stride) -> tf.Tensor:
-    taps = kernel.shape[0]
-    span = length(inputs) - taps + 1
+def _cuts(steps, windows, taps, left, stride) -> list[tuple]:
+    """Windows that reach out of the inputs, and those that do not, apart.
+
+    Padding all of the inputs for the sake of the former would be a copy.
+    """
+    if not isinstance(steps, int) or steps < _MIN_WINDOWS_OF_CUTS * taps:
+        return [(0, windows)]
+    first = ceil_divide(left, stride)
+    last = min(windows, (steps + left - taps) // stride + 1)
+    cuts = [(0, first), (first, last), (last, windows)]
+    return [(begin, end) for begin, end in cuts if begin < end]
+
+
+def _taps(inputs, kernel, windows, stride) -> tf.Tensor:
     return _tree_sum(
         [
-            inputs[:, tap : tap + span : stride] * kernel[tap, :, 0]
-            for tap in range(taps)
+            inputs[:, tap : tap + windows * stride : stride] * kernel[tap, :, 0]
+            for tap in range(kernel.shape[0])
         ]
     )
 
 
-def _gradient_by_segments(inputs, upstream, taps, pads) -> tf.Tensor:
-    """One product for each tap, the signal cut so that it is short."""
-    windows = length(upstream)
-    size = -(-windows // _SEGMENTS)
-    total = _SEGMENTS * size
-    padded = _pad(inputs, pads[0], total + taps - 1 - pads[0] - length(inputs))
-    upstream = _pad(upstream, 0, total - windows)
-    cuts = [upstream[:, s * size : (s + 1) * size] for s in range(_SEGMENTS)]
-    return tf.stack(
-        [
-            tf.reduce_sum(
-                _tree_sum(
-                    [
-                        padded[:, s * size + tap : (s + 1) * size + tap] * cut
-                        for s, cut in enumerate(cuts)
-                    ]
-                ),
-                axis=[0, 1],
-            )
-            for tap in range(taps)
-        ]
-    )
+def _kernel_gradient(inputs, upstream, taps, left) -> tf.Tensor:
+    """[b, t, n*c] x [b, t', c] -> [k, n*c, 1], in blocks of frames.
 
-
-def _gradient_by_blocks(inputs, upstream, taps, pads) -> tf.Tensor:
-    """All taps of one frame in one product, the frames of a block summed."""
+    A product is of one frame of all blocks with all the inputs that its taps
+    meet. Those lie next to each other, also where they reach into the block
+    before or after.
+    """
     channels = inputs.shape[2]
     windows = length(upstream)
-    blocks = -(-windows // _BLOCK)
-    halo = -(-(taps - 1) // _BLOCK)
-    total = (blocks + halo) * _BLOCK
-    padded = _pad(inputs, pads[0], total - pads[0] - length(inputs))
-    framed = tf.reshape(padded, [-1, blocks + halo, _BLOCK, channels])
-    overlapping = tf.concat(
-        [framed[:, shift : shift + blocks] for shift in range(halo + 1)], axis=2
+    size = _block_size(windows)
+    blocks = ceil_divide(windows, size)
+    overlapping = _overlapping_blocks(
+        inputs, left, taps - 1 - left, size, blocks
     )
     upstream = tf.reshape(
-        _pad(upstream, 0, blocks * _BLOCK - windows),
-        [-1, blocks, _BLOCK, channels],
+        window(upstream, 0, blocks * size),
+        [-1, blocks, size, 1, upstream.shape[2]],
     )
+    shape = [-1, blocks, taps, channels // upstream.shape[4], upstream.shape[4]]
     products = _tree_sum(
         [
-            overlapping[:, :, frame : frame + taps]
+            tf.reshape(
+                overlapping[:, :, frame * channels : (frame + taps) * channels],
+                shape,
+            )
             * upstream[:, :, frame : frame + 1]
-            for frame in range(_BLOCK)
+            for frame in range(size)
         ]
     )
     # Over both at once it is up to 3 times slower.
-    return tf.reduce_sum(tf.reduce_sum(products, axis=1), axis=0)
+    gradient = tf.reduce_sum(tf.reduce_sum(products, axis=1), axis=0)
+    return tf.reshape(gradient, [taps, channels, 1])
 
 
-def _pad(inputs, left, right) -> tf.Tensor:
-    """Zeros before and after; a negative `right` cuts off instead."""
-    if isinstance(right, int):
-        if right < 0:
-            inputs, right = inputs[:, :right], 0
-        if left == right == 0:
-            return inputs
-    else:
-        inputs = inputs[:, : length(inputs) + tf.minimum(right, 0)]
-        right = tf.maximum(right, 0)
-    return tf.pad(inputs, [[0, 0], [left, right], [0, 0]])
+def _block_size(windows) -> int:
+    if not isinstance(windows, int):
+        return 32
+    if windows <= _MAX_BLOCK:
+        return max(windows, 1)
+    return min(
+        range(_MIN_BLOCK, _MAX_BLOCK + 1), key=lambda size: -windows % size
+    )
+
+
+def _overlapping_blocks(inputs, before, after, size, blocks) -> tf.Tensor:
+    """[b, t, c] -> [b, blocks, (before + size + after) * c].
+
+    Flat, or else XLA would take the slices of it apart again, and copy the
+    inputs once for each way in which a slice overlaps.
+    """
+    channels = inputs.shape[2]
+    total = blocks * size
+    body = tf.reshape(window(inputs, 0, total), [-1, blocks, size, channels])
+    parts = [body]
+    for shift in range(1, ceil_divide(before, size) + 1):
+        rows = min(size, before - (shift - 1) * size)
+        earlier = tf.pad(
+            body[:, :, size - rows :], [[0, 0], [shift, 0], [0, 0], [0, 0]]
+        )
+        parts.insert(0, earlier[:, :blocks])
+    reach = ceil_divide(after, size)
+    if reach:
+        tail = tf.reshape(
+            window(inputs[:, total:], 0, reach * size),
+            [-1, reach, size, channels],
+        )
+    for shift in range(1, reach + 1):
+        rows = min(size, after - (shift - 1) * size)
+        later = tf.concat([body[:, :, :rows], tail[:, :, :rows]], axis=1)
+        parts.append(later[:, shift : shift + blocks])
+    overlapping = tf.concat(parts, axis=2)
+    return tf.reshape(
+        overlapping, [-1, blocks, (before + size + after) * channels]
+    )
 
 
 def _tree_sum(terms: list[tf.Tensor]) -> tf.Tensor:
