@@ -25,6 +25,9 @@ million elements, 2 cores of an AMD EPYC), in ms, native -> other:
 |               | k>4*stride            |               | 1.2, k=31 14 -> 2.2  |
 """
 
+import dataclasses
+import functools
+
 import tensorflow as tf
 
 from tfconv.ops import reduction
@@ -62,13 +65,11 @@ def depthwise_conv1d(
         or geometry.kernel_size < _min_taps_of_reduction(kernel, geometry)
     ):
         return _native_with_its_own_gradient(inputs, kernel, geometry)
-    return reduction.depthwise_conv1d(
-        _Native(),
-        inputs,
-        kernel,
-        pads,
-        geometry.strides,
-        geometry.dilation_rate,
+    plain = functools.partial(reduction.convolve, _Native(geometry.strides))
+    if geometry.dilation_rate == 1:
+        return plain(inputs, kernel, pads)
+    return reduction.convolve_dilated(
+        plain, inputs, kernel, pads, geometry.dilation_rate
     )
 
 
@@ -146,68 +147,66 @@ def _native_with_its_own_gradient(
     return tf.squeeze(outputs, axis=1)
 
 
+@dataclasses.dataclass(frozen=True)
 class _Native:
-    def convolve(self, inputs, kernel, pads, stride) -> tf.Tensor:
+    stride: int
+
+    def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
         if multiplier > 1 and taps > _MAX_NATIVE_TAPS:
             inputs = tf.repeat(inputs, multiplier, axis=2)
             kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
         segments = _forward_segments(inputs, kernel, pads)
-        if stride == 1 and segments > 1:
+        if self.stride == 1 and segments > 1:
             return _segmented(inputs, kernel, pads, segments)
-        return _native(inputs, kernel, pads, stride)
+        return _native(inputs, kernel, pads, self.stride)
 
-    def input_gradient(
-        self, upstream, kernel, pads, stride, steps
-    ) -> tf.Tensor:
+    def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, _ = kernel.shape
         left, right = pads
-        if stride == 1:
+        if self.stride == 1:
             flipped = (taps - 1 - left, taps - 1 - right)
-            return self.convolve(upstream, kernel[::-1], flipped, 1)
+            return self.convolve(upstream, kernel[::-1], flipped)
         if channels > 1:
-            return _native_input_gradient(upstream, kernel, pads, stride, steps)
-        rows = reduction.Rows.of(taps, left, stride)
-        gradient = self.convolve(
-            tf.tile(rows.of_upstream(upstream, steps), [1, 1, stride]),
-            tf.reshape(rows.of_kernel(kernel)[::-1], [-1, stride, 1]),
+            return _native_input_gradient(
+                upstream, kernel, pads, self.stride, steps
+            )
+        rows = reduction.Rows.of(taps, left, self.stride)
+        gradient = _PLAIN.convolve(
+            tf.tile(rows.of_upstream(upstream, steps), [1, 1, self.stride]),
+            tf.reshape(rows.of_kernel(kernel)[::-1], [-1, self.stride, 1]),
             (0, 0),
-            1,
         )
-        gradient = tf.reshape(gradient, [-1, length(gradient) * stride, 1])
+        gradient = tf.reshape(gradient, [-1, length(gradient) * self.stride, 1])
         return reduction.window(gradient, 0, steps)
 
-    def kernel_gradient(
-        self, inputs, upstream, taps, pads, stride
-    ) -> tf.Tensor:
-        channels = inputs.shape[2]
-        if stride == 1:
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        if self.stride == 1:
             segments = _gradient_segments(inputs, upstream, taps)
             if segments > 1:
                 return _segmented_kernel_gradient(
                     inputs, upstream, taps, pads, segments
                 )
             return _kernel_gradient_over_height(inputs, upstream, taps, pads)
-        native = 4 * stride if channels >= 8 else _MAX_NATIVE_TAPS
-        if taps <= min(native, _MAX_NATIVE_TAPS):
-            return _native_kernel_gradient(inputs, upstream, taps, pads, stride)
-        return self._kernel_gradient_over_rows(
-            inputs, upstream, taps, pads, stride
-        )
-
-    def _kernel_gradient_over_rows(self, inputs, upstream, taps, pads, stride):
-        rows = reduction.Rows.of(taps, pads[0], stride)
-        inputs = rows.of_inputs(inputs)
+        short = 4 * self.stride if inputs.shape[2] >= 8 else _MAX_NATIVE_TAPS
+        if taps <= min(short, _MAX_NATIVE_TAPS):
+            return _native_kernel_gradient(
+                inputs, upstream, taps, pads, self.stride
+            )
+        rows = reduction.Rows.of(taps, pads[0], self.stride)
+        inputs = reduction.rows_of(inputs, self.stride)
         needed = length(upstream) + rows.taps - 1
-        right = needed - rows.left - length(inputs)
-        pads = (rows.left, right)
-        if not isinstance(right, int) or right < 0:
+        pads = (rows.left, needed - rows.left - length(inputs))
+        if not isinstance(pads[1], int) or pads[1] < 0:
             inputs = reduction.window(inputs, -rows.left, needed)
             pads = (0, 0)
-        gradient = self.kernel_gradient(
-            inputs, tf.tile(upstream, [1, 1, stride]), rows.taps, pads, 1
+        gradient = _PLAIN.kernel_gradient(
+            inputs, tf.tile(upstream, [1, 1, self.stride]), rows.taps, pads
         )
         return rows.to_kernel(gradient)
+
+
+_PLAIN = _Native(stride=1)
 
 
 def _forward_segments(inputs, kernel, pads) -> int:

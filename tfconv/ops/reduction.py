@@ -1,13 +1,14 @@
-"""Every geometry brought to a plain one: no dilation, no multiplier, no stride.
+"""Geometries brought to plainer ones, and their gradients put together.
 
 The frames between two taps of a dilated kernel become channels, and so may the
 phases of a stride; a multiplier becomes convolutions of its own. A lowering
-brings a core of what it does fast, and gets all geometries, with gradients.
-The gradients do not have custom gradients themselves: a SavedModel could not
-hold those. TensorFlow differentiates the operations that the core is made of.
+brings a core of what it does fast. The gradients do not have custom gradients
+themselves: a SavedModel could not hold those. TensorFlow differentiates the
+operations that the core is made of.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Protocol
 
 import tensorflow as tf
@@ -16,97 +17,91 @@ Pads = tuple[int, int]
 
 
 class Core(Protocol):
-    """What a lowering has to bring, made of TensorFlow's operations."""
+    """One geometry, in a form of TensorFlow's operations that is fast.
 
-    def convolve(self, inputs, kernel, pads: Pads, stride: int) -> tf.Tensor:
-        """[b, t, c] x [k, c, m] -> [b, t', c*m]."""
+    Below, `left` is the first of `pads`, zeros to add before the first time
+    step and after the last.
+    """
 
-    def input_gradient(
-        self, upstream, kernel, pads: Pads, stride: int, steps
-    ) -> tf.Tensor:
+    def convolve(self, inputs, kernel, pads: Pads) -> tf.Tensor:
+        """[b, t, c] x [k, c, m] -> [b, t', c*m].
+
+        `y[b, i, c*m + j] = sum_k x[b, i*s + k*d - left, c] * w[k, c, j]`
+        """
+
+    def input_gradient(self, upstream, kernel, pads: Pads, steps) -> tf.Tensor:
         """[b, t', c] x [k, c, 1] -> [b, steps, c].
 
-        `dx[b, i*stride + k - left, c] += dy[b, i, c] * w[k, c]`
+        `dx[b, i*s + k*d - left, c] += dy[b, i, c] * w[k, c, 0]`
         """
 
     def kernel_gradient(
-        self, inputs, upstream, taps: int, pads: Pads, stride: int
+        self, inputs, upstream, taps: int, pads: Pads
     ) -> tf.Tensor:
         """[b, t, c] x [b, t', c] -> [k, c, 1].
 
-        `dw[k, c] = sum_bi x[b, i*stride + k - left, c] * dy[b, i, c]`
+        `dw[k, c, 0] = sum_bi x[b, i*s + k*d - left, c] * dy[b, i, c]`
         """
 
 
-def depthwise_conv1d(
-    core: Core, inputs, kernel, pads: Pads, stride: int, dilation: int
-) -> tf.Tensor:
-    """[b, t, c] x [k, c, m] -> [b, t', c*m].
-
-    Args:
-        core: the lowering's core.
-        inputs: floating tensor; b and t may be unknown.
-        kernel: tensor of a known shape.
-        pads: zeros to add before the first time step and after the last.
-        stride: int.
-        dilation: int; 1 if `stride` is not.
-    """
-    if dilation > 1:
-        return _dilated(core, inputs, kernel, pads, dilation)
+def convolve(core: Core, inputs, kernel, pads: Pads) -> tf.Tensor:
+    """[b, t, c] x [k, c, m] -> [b, t', c*m], with the core's gradients."""
     taps, _, multiplier = kernel.shape
 
     @tf.custom_gradient
-    def convolve(inputs, kernel):
+    def with_gradient(inputs, kernel):
         def gradient(upstream):
             steps = length(inputs)
-            parts = list(
-                zip(
-                    _of_each_multiple(upstream, multiplier),
-                    tf.split(kernel, multiplier, axis=2),
-                    strict=True,
-                )
-            )
+            upstreams = _of_each_multiple(upstream, multiplier)
+            kernels = tf.split(kernel, multiplier, axis=2)
             return (
                 _sum(
                     [
-                        core.input_gradient(part, single, pads, stride, steps)
-                        for part, single in parts
+                        core.input_gradient(*each, pads, steps)
+                        for each in zip(upstreams, kernels, strict=True)
                     ]
                 ),
                 tf.concat(
                     [
-                        core.kernel_gradient(inputs, part, taps, pads, stride)
-                        for part, _ in parts
+                        core.kernel_gradient(inputs, each, taps, pads)
+                        for each in upstreams
                     ],
                     axis=2,
                 ),
             )
 
-        return core.convolve(inputs, kernel, pads, stride), gradient
+        return core.convolve(inputs, kernel, pads), gradient
 
-    return convolve(inputs, kernel)
+    return with_gradient(inputs, kernel)
 
 
-def _dilated(core, inputs, kernel, pads, dilation) -> tf.Tensor:
+def convolve_dilated(
+    plain: Callable[..., tf.Tensor], inputs, kernel, pads: Pads, dilation: int
+) -> tf.Tensor:
+    """[b, t, c] x [k, c, m] -> [b, t', c*m], by a convolution without dilation.
+
+    Args:
+        plain: called with the inputs, the kernel and the pads of
+            `dilation * c` channels.
+        inputs: floating tensor; b and t may be unknown.
+        kernel: tensor of a known shape.
+        pads: zeros to add before the first time step and after the last.
+        dilation: int.
+    """
     taps, channels, multiplier = kernel.shape
     steps = length(inputs)
     left, right = pads
     if left % dilation or right % dilation:
         inputs = tf.pad(inputs, [[0, 0], [left, right], [0, 0]])
         steps, left, right = steps + left + right, 0, 0
-    rows = ceil_divide(steps, dilation)
-    inputs = window(inputs, 0, rows * dilation)
-    outputs = depthwise_conv1d(
-        core,
-        tf.reshape(inputs, [-1, rows, dilation * channels]),
+    outputs = plain(
+        rows_of(inputs, dilation),
         tf.tile(kernel, [1, dilation, 1]),
         (left // dilation, right // dilation),
-        stride=1,
-        dilation=1,
     )
-    rows_out = rows + (left + right) // dilation - taps + 1
     outputs = tf.reshape(
-        outputs, [-1, rows_out * dilation, channels * multiplier]
+        outputs,
+        [-1, length(outputs) * dilation, channels * multiplier],
     )
     return window(outputs, 0, steps + left + right - dilation * (taps - 1))
 
@@ -163,19 +158,18 @@ class Rows:
         taps = tf.reshape(rows, [-1, channels, 1])
         return taps[self.before : self.taps * self.stride - self.after]
 
-    def of_inputs(self, inputs) -> tf.Tensor:
-        """[b, t, c] -> [b, ceil(t / stride), stride * c]."""
-        rows = ceil_divide(length(inputs), self.stride)
-        channels = inputs.shape[2]
-        return tf.reshape(
-            window(inputs, 0, rows * self.stride),
-            [-1, rows, self.stride * channels],
-        )
-
     def of_upstream(self, upstream, steps) -> tf.Tensor:
         """The rows of dy that the rows of dx come from, by a "valid" window."""
         rows = ceil_divide(steps, self.stride)
         return window(upstream, self.left - self.taps + 1, rows + self.taps - 1)
+
+
+def rows_of(inputs: tf.Tensor, size: int) -> tf.Tensor:
+    """[b, t, c] -> [b, ceil(t / size), size * c], zeros in the last row."""
+    rows = ceil_divide(length(inputs), size)
+    return tf.reshape(
+        window(inputs, 0, rows * size), [-1, rows, size * inputs.shape[2]]
+    )
 
 
 def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:

@@ -4,6 +4,8 @@ XLA:CPU runs a grouped convolution tens of times slower than the memory allows;
 a sum over the taps of `inputs` shifted and scaled is elementwise to it.
 """
 
+import dataclasses
+
 import tensorflow as tf
 
 from tfconv.ops import reduction
@@ -32,14 +34,8 @@ def depthwise_conv1d(
     if not all(isinstance(pad, int) for pad in pads):
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
         pads = (0, 0)
-    return reduction.depthwise_conv1d(
-        _Taps(),
-        inputs,
-        kernel,
-        pads,
-        geometry.strides,
-        geometry.dilation_rate,
-    )
+    core = _Taps(geometry.strides, geometry.dilation_rate)
+    return reduction.convolve(core, inputs, kernel, pads)
 
 
 def _at_least_one_window(inputs, steps, geometry: Geometry) -> tf.Tensor:
@@ -53,87 +49,101 @@ def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     return tf.matmul(inputs, kernel[0])
 
 
+@dataclasses.dataclass(frozen=True)
 class _Taps:
-    def convolve(self, inputs, kernel, pads, stride) -> tf.Tensor:
+    stride: int
+    dilation: int
+
+    def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
         if multiplier > 1:
             inputs = tf.repeat(inputs, multiplier, axis=2)
             kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
-        left, right = pads
-        steps = length(inputs)
-        windows = (steps + left + right - taps) // stride + 1
         return tf.concat(
             [
-                _taps(
-                    window(
-                        inputs,
-                        begin * stride - left,
-                        (end - begin - 1) * stride + taps,
-                    ),
-                    kernel,
-                    end - begin,
-                    stride,
-                )
-                for begin, end in _cuts(steps, windows, taps, left, stride)
+                self._sum_of_taps(inputs, kernel, begin, end, pads[0])
+                for begin, end in self._cuts(length(inputs), taps, pads)
             ],
             axis=1,
         )
 
-    def input_gradient(
-        self, upstream, kernel, pads, stride, steps
-    ) -> tf.Tensor:
+    def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, _ = kernel.shape
         left, right = pads
-        if stride == 1:
-            flipped = (taps - 1 - left, taps - 1 - right)
-            return self.convolve(upstream, kernel[::-1], flipped, 1)
-        rows = reduction.Rows.of(taps, left, stride)
+        if self.stride == 1:
+            reach = self._span(taps) - 1
+            flipped = (reach - left, reach - right)
+            return self.convolve(upstream, kernel[::-1], flipped)
+        rows = reduction.Rows.of(taps, left, self.stride)
         upstream = rows.of_upstream(upstream, steps)
         row_kernel = rows.of_kernel(kernel)[::-1]
-        span = length(upstream) - rows.taps + 1
+        windows = length(upstream) - rows.taps + 1
         # [b, rows, 1, c] x [stride, c]
         gradient = _tree_sum(
             [
-                upstream[:, row : row + span, tf.newaxis] * row_kernel[row]
+                upstream[:, row : row + windows, tf.newaxis] * row_kernel[row]
                 for row in range(rows.taps)
             ]
         )
-        gradient = tf.reshape(gradient, [-1, span * stride, channels])
+        gradient = tf.reshape(gradient, [-1, windows * self.stride, channels])
         return window(gradient, 0, steps)
 
-    def kernel_gradient(
-        self, inputs, upstream, taps, pads, stride
-    ) -> tf.Tensor:
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         left, _ = pads
-        if stride == 1:
+        if self.stride > 1:
+            rows = reduction.Rows.of(taps, left, self.stride)
+            inputs = reduction.rows_of(inputs, self.stride)
+            return rows.to_kernel(
+                _kernel_gradient(inputs, upstream, rows.taps, rows.left)
+            )
+        if self.dilation == 1:
             return _kernel_gradient(inputs, upstream, taps, left)
-        rows = reduction.Rows.of(taps, left, stride)
+        left_rows, part_of_row = divmod(left, self.dilation)
+        if part_of_row:
+            inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
         gradient = _kernel_gradient(
-            rows.of_inputs(inputs), upstream, rows.taps, rows.left
+            reduction.rows_of(inputs, self.dilation),
+            reduction.rows_of(upstream, self.dilation),
+            taps,
+            left_rows,
         )
-        return rows.to_kernel(gradient)
+        gradient = tf.reshape(gradient, [taps, self.dilation, -1, 1])
+        return tf.reduce_sum(gradient, axis=1)
 
+    def _span(self, taps: int) -> int:
+        return self.dilation * (taps - 1) + 1
 
-def _cuts(steps, windows, taps, left, stride) -> list[tuple]:
-    """Windows that reach out of the inputs, and those that do not, apart.
+    def _cuts(self, steps, taps, pads) -> list[tuple]:
+        """Windows that reach out of the inputs, and those that do not, apart.
 
-    Padding all of the inputs for the sake of the former would be a copy.
-    """
-    if not isinstance(steps, int) or steps < _MIN_WINDOWS_OF_CUTS * taps:
-        return [(0, windows)]
-    first = ceil_divide(left, stride)
-    last = min(windows, (steps + left - taps) // stride + 1)
-    cuts = [(0, first), (first, last), (last, windows)]
-    return [(begin, end) for begin, end in cuts if begin < end]
+        Padding all of the inputs for the sake of the former would be a copy.
+        """
+        left, right = pads
+        span = self._span(taps)
+        windows = (steps + left + right - span) // self.stride + 1
+        if not isinstance(steps, int) or steps < _MIN_WINDOWS_OF_CUTS * span:
+            return [(0, windows)]
+        first = ceil_divide(left, self.stride)
+        last = min(windows, (steps + left - span) // self.stride + 1)
+        cuts = [(0, first), (first, last), (last, windows)]
+        return [(begin, end) for begin, end in cuts if begin < end]
 
-
-def _taps(inputs, kernel, windows, stride) -> tf.Tensor:
-    return _tree_sum(
-        [
-            inputs[:, tap : tap + windows * stride : stride] * kernel[tap, :, 0]
-            for tap in range(kernel.shape[0])
-        ]
-    )
+    def _sum_of_taps(self, inputs, kernel, begin, end, left) -> tf.Tensor:
+        taps = kernel.shape[0]
+        reached = (end - begin - 1) * self.stride + self._span(taps)
+        inputs = window(inputs, begin * self.stride - left, reached)
+        steps = (end - begin) * self.stride
+        return _tree_sum(
+            [
+                inputs[
+                    :,
+                    tap * self.dilation : tap * self.dilation
+                    + steps : self.stride,
+                ]
+                * kernel[tap, :, 0]
+                for tap in range(taps)
+            ]
+        )
 
 
 def _kernel_gradient(inputs, upstream, taps, left) -> tf.Tensor:
