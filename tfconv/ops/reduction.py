@@ -180,6 +180,7 @@ def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:
         start: int; negative ones lie before the inputs.
         size: int, or an integer scalar tensor.
     """
+    batch, _, channels = inputs.shape
     before = max(-start, 0)
     start = max(start, 0)
     there = length(inputs) - start
@@ -189,9 +190,10 @@ def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:
         # Not inputs[:, start:]: the gradient of that is several times slower.
         inputs = tf.slice(inputs, [0, start, 0], [-1, taken, -1])
     after = wanted - taken
-    if isinstance(after, int) and before == after == 0:
-        return inputs
-    return tf.pad(inputs, [[0, 0], [before, after], [0, 0]])
+    if not isinstance(after, int) or before or after:
+        inputs = tf.pad(inputs, [[0, 0], [before, after], [0, 0]])
+    inputs.set_shape([batch, None, channels])
+    return inputs
 
 
 def length(inputs: tf.Tensor):
