@@ -14,9 +14,9 @@ from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
 from tfconv.ops.reduction import window
 
-# Padding is a copy (c=64 k=3: 4.3 instead of 2.8 ms for y + dx + dw); what takes
-# its place are two more loops to compile. Worth it when few windows reach out
-# of the inputs: from so many times their span on.
+# Padding is a copy (y + dx + dw, c=64 k=3: 4.3 instead of 2.8 ms). To spare it
+# takes two more loops, and the time to compile them; worth it when few windows
+# reach out of the inputs: from so many times their span on.
 _MIN_SPANS_OF_CUTS = 100
 # Frames that a product of the kernel's gradient sums: enough of them make the
 # products few, too many make the loop slow. Of the numbers between, one that
