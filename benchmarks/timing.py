@@ -65,6 +65,9 @@ def measure(
 ) -> dict[str, Timing]:
     """Runs the variants in turns, in another order each round.
 
+    A variant of which one call takes longer than `seconds` is called just once
+    more after its first call, which compiles.
+
     Args:
         variants: from a name to a function that runs the variant and returns
             the seconds of one call, such as `Repeated`.
@@ -76,11 +79,17 @@ def measure(
         From each name to its `Timing`.
     """
     first = {name: run() for name, run in variants.items()}
-    for _ in range(_WARM_UPS):
-        for run in variants.values():
-            run()
     samples = {name: [] for name in variants}
-    order = list(variants)
+    order = []
+    for name, run in variants.items():
+        second = run()
+        if second > seconds > 0:
+            samples[name].append(second)
+        else:
+            order.append(name)
+    for _ in range(_WARM_UPS - 1):
+        for name in order:
+            variants[name]()
     shuffle = random.Random(0).shuffle
     deadline = time.perf_counter() + seconds
     for done in range(rounds):

@@ -6,6 +6,9 @@ is written only if it computes what was trained, with TFLite's own operators.
   tfconv-export --model=model.keras --output=model.tflite
   tfconv-export --model=model.keras --output=model.tflite --quantize=int8 \\
       --representative_data=features.npy
+  tfconv-export inspect model.tflite
+
+The last prints what is in a TFLite file, whoever made it.
 
 Exit status: 0 written; 1 a check failed, nothing written; 2 wrong usage.
 """
@@ -66,10 +69,16 @@ _INPUT_SHAPE = flags.DEFINE_list(
     "it open.",
 )
 _OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Replace --output and --report if they exist."
+    "overwrite", False, "Replace the files to write if they exist."
 )
 _REPORT = flags.DEFINE_string(
     "report", None, "A JSON file to write the result and all checks to."
+)
+_C_ARRAY = flags.DEFINE_string(
+    "c_array",
+    None,
+    "A C++ source file (.cc) to write the same bytes to, as an aligned "
+    "constant array, and its header (.h) beside it.",
 )
 _UNSAFE_DESERIALIZATION = flags.DEFINE_bool(
     "unsafe_deserialization",
@@ -79,6 +88,8 @@ _UNSAFE_DESERIALIZATION = flags.DEFINE_bool(
 
 
 def main(argv: list[str]) -> int:
+    if argv[1:2] == ["inspect"]:
+        return _inspect(argv[2:])
     if len(argv) > 1:
         raise UsageError(f"Unexpected argument: {argv[1]}")
     # Not required in their definitions: those hold for every program that
@@ -105,6 +116,7 @@ def main(argv: list[str]) -> int:
                 input_shape=input_shape,
                 overwrite=_OVERWRITE.value,
                 report=_REPORT.value,
+                c_array=_C_ARRAY.value,
                 unsafe_deserialization=_UNSAFE_DESERIALIZATION.value,
             )
         except CheckError as error:
@@ -113,6 +125,19 @@ def main(argv: list[str]) -> int:
         report.print_table(result)
     if failure is not None:
         raise failure
+    return 0
+
+
+def _inspect(paths: list[str]) -> int:
+    if len(paths) != 1:
+        raise UsageError(
+            "inspect takes one TFLite file: tfconv-export inspect FILE. "
+            f"Received: {' '.join(paths) or 'none'}"
+        )
+    from tfconv_export import flatbuffer
+    from tfconv_export import report
+
+    report.print_facts(paths[0], flatbuffer.read_file(paths[0]))
     return 0
 
 

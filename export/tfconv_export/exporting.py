@@ -1,10 +1,12 @@
 """The whole way from a trained model to a proved file, as one call."""
 
 import os
+import pathlib
 
 import keras
 import numpy as np
 
+from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import files
@@ -29,6 +31,7 @@ def export(
     input_shape: tuple[int, ...] | None = None,
     overwrite: bool = False,
     report: "os.PathLike | str | None" = None,
+    c_array: "os.PathLike | str | None" = None,
     unsafe_deserialization: bool = False,
 ) -> ExportResult:
     """Converts a trained model to TFLite, proves the file and writes it.
@@ -54,8 +57,10 @@ def export(
             (default) with `"int16x8"`.
         input_shape: tuple of ints without the batch, where the model leaves
             a dimension open. By default that of the representative data.
-        overwrite: bool, whether `output` and `report` may exist.
+        overwrite: bool, whether the files to write may exist.
         report: path of a JSON file for the result.
+        c_array: path of a C++ source file for the same bytes as an array; its
+            header is written beside it. See `c_array.write`.
         unsafe_deserialization: bool, whether to run the Python code of
             `Lambda` layers in a file.
 
@@ -78,11 +83,19 @@ def export(
     26632
     """
     recipe = conversion.Recipe(quantize, io_dtype)
-    output = files.check_target(output, overwrite, "output")
+    targets = {"output": files.check_target(output, overwrite, "output")}
     if report is not None:
-        report = files.check_target(report, overwrite, "report")
+        targets["report"] = files.check_target(report, overwrite, "report")
+    if c_array is not None:
+        source_path, header_path = c_arrays.targets(pathlib.Path(c_array))
+        targets["c_array"] = files.check_target(
+            source_path, overwrite, "c_array"
+        )
+        targets["c_array (its header)"] = files.check_target(
+            header_path, overwrite, "c_array"
+        )
     files.check_distinct(
-        {"output": output, "report": report},
+        targets,
         {
             name: path
             for name, path in (
@@ -113,7 +126,7 @@ def export(
         examples = calibration.check(array, origin, source.input_shape, dtype)
 
     converted = conversion.convert(source, recipe, examples)
-    result = _verify(source, recipe, converted, examples, output)
+    result = _verify(source, recipe, converted, examples, targets["output"])
     if result.failed:
         names = ", ".join(check.name for check in result.failed)
         raise CheckError(
@@ -121,9 +134,11 @@ def export(
             f"({names}); nothing was written.",
             result,
         )
-    contents = {output: converted.content}
+    contents = {targets["output"]: converted.content}
     if report is not None:
-        contents[report] = to_json(result).encode()
+        contents[targets["report"]] = to_json(result).encode()
+    if c_array is not None:
+        contents |= c_arrays.write(converted.content, targets["c_array"])
     files.write_all(contents)
     return result
 

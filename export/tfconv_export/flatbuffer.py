@@ -2,10 +2,15 @@
 
 import collections
 import dataclasses
+import os
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
+
+from tfconv_export.errors import UsageError
+
+_IDENTIFIER = b"TFL3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +47,21 @@ class OperatorFacts:
 
 
 @dataclasses.dataclass(frozen=True)
+class SignatureFacts:
+    """One signature: the names by which a program gives and takes tensors.
+
+    Attributes:
+        key: string.
+        inputs: dict from a name to the tensor.
+        outputs: dict from a name to the tensor.
+    """
+
+    key: str
+    inputs: dict[str, TensorFacts]
+    outputs: dict[str, TensorFacts]
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """A TFLite file.
 
@@ -50,12 +70,22 @@ class Facts:
         operators: those of all subgraphs, in the order of execution.
         inputs: the tensors that the main subgraph takes.
         outputs: the tensors that it gives.
+        signatures: all of them.
+        constant_bytes: int, of weights and other constants.
+        subgraphs: int, how many.
+        metadata: dict from a name to the size in bytes.
+        description: string.
     """
 
     size: int
     operators: tuple[OperatorFacts, ...]
     inputs: tuple[TensorFacts, ...]
     outputs: tuple[TensorFacts, ...]
+    signatures: tuple[SignatureFacts, ...] = ()
+    constant_bytes: int = 0
+    subgraphs: int = 1
+    metadata: dict[str, int] = dataclasses.field(default_factory=dict)
+    description: str = ""
 
     @property
     def operator_counts(self) -> dict[str, int]:
@@ -99,7 +129,67 @@ def read(content: bytes) -> Facts:
         operators=tuple(operators),
         inputs=tuple(tensors[0][index] for index in main.inputs),
         outputs=tuple(tensors[0][index] for index in main.outputs),
+        signatures=tuple(
+            _signature(signature, tensors)
+            for signature in _list(model.signatureDefs)
+        ),
+        constant_bytes=sum(_size(buffer) for buffer in model.buffers),
+        subgraphs=len(model.subgraphs),
+        metadata={
+            _text(entry.name): _size(model.buffers[entry.buffer])
+            for entry in _list(model.metadata)
+        },
+        description=_text(model.description),
     )
+
+
+def read_file(path: os.PathLike | str) -> Facts:
+    """The facts of a TFLite file on disk.
+
+    Raises:
+        UsageError: if it cannot be read, or is none.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    if content[4:8] != _IDENTIFIER:
+        raise UsageError(
+            f"{path} is not a TFLite file: those have "
+            f"{_IDENTIFIER.decode()} after their first four bytes, this has "
+            f"{content[4:8]!r}."
+        )
+    try:
+        return read(content)
+    except Exception as error:  # whatever the bytes lead the reader to
+        raise UsageError(
+            f"{path} is a damaged TFLite file: {type(error).__name__} while "
+            "reading it; copy or export it again."
+        ) from error
+
+
+def _signature(signature, tensors) -> SignatureFacts:
+    subgraph = tensors[signature.subgraphIndex]
+    return SignatureFacts(
+        key=_text(signature.signatureKey),
+        inputs={
+            _text(entry.name): subgraph[entry.tensorIndex]
+            for entry in _list(signature.inputs)
+        },
+        outputs={
+            _text(entry.name): subgraph[entry.tensorIndex]
+            for entry in _list(signature.outputs)
+        },
+    )
+
+
+def _size(buffer) -> int:
+    return 0 if buffer.data is None else len(buffer.data)
+
+
+def _text(value: bytes | None) -> str:
+    return (value or b"").decode(errors="replace")
 
 
 def _operator(operator, codes, tensors) -> OperatorFacts:
@@ -109,7 +199,7 @@ def _operator(operator, codes, tensors) -> OperatorFacts:
     is_custom = number == schema.BuiltinOperator.CUSTOM
     name = _OPERATOR_NAMES.get(number, f"UNKNOWN_{number}")
     if is_custom and code.customCode:
-        name = code.customCode.decode(errors="replace")
+        name = _text(code.customCode)
     return OperatorFacts(
         name=name,
         inputs=tuple(
@@ -131,10 +221,10 @@ def _tensor(tensor, buffers) -> TensorFacts:
         zero_points = tuple(int(zero) for zero in _list(quantization.zeroPoint))
         dimension = int(quantization.quantizedDimension)
     return TensorFacts(
-        name=(tensor.name or b"").decode(errors="replace"),
+        name=_text(tensor.name),
         shape=tuple(int(dim) for dim in shape),
         dtype=_DTYPE_NAMES.get(tensor.type, f"unknown_{tensor.type}"),
-        constant=buffer.data is not None and len(buffer.data) > 0,
+        constant=_size(buffer) > 0,
         scales=scales,
         zero_points=zero_points,
         quantized_dimension=dimension,

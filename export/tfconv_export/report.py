@@ -1,4 +1,4 @@
-"""A result as a table on the terminal and as JSON."""
+"""Results and facts as tables on the terminal, and as JSON."""
 
 import dataclasses
 import json
@@ -9,6 +9,8 @@ import rich.console
 import rich.markup
 import rich.table
 
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.result import ExportResult
 
 
@@ -43,6 +45,75 @@ def print_table(
         highlight=False,
         markup=False,
     )
+
+
+def print_facts(
+    path: str, facts: Facts, console: rich.console.Console | None = None
+) -> None:
+    """Prints what is in a TFLite file."""
+    console = console or rich.console.Console()
+
+    def show(text: str) -> None:
+        console.print(text, highlight=False, markup=False)
+
+    show(
+        f"{path}: {facts.size:,} bytes, {facts.constant_bytes:,} of them "
+        f"constants; {len(facts.operators)} operators in {facts.subgraphs} "
+        f"subgraph{'s' * (facts.subgraphs != 1)}"
+    )
+    if facts.description:
+        show(f"description: {facts.description}")
+    for name, size in facts.metadata.items():
+        show(f"metadata: {name}, {size:,} bytes")
+    ends = {
+        ("", "input"): {tensor.name: tensor for tensor in facts.inputs},
+        ("", "output"): {tensor.name: tensor for tensor in facts.outputs},
+    }
+    if facts.signatures:
+        ends = {
+            (signature.key, kind): tensors
+            for signature in facts.signatures
+            for kind, tensors in (
+                ("input", signature.inputs),
+                ("output", signature.outputs),
+            )
+        }
+    table = _table("signature", "", "name", "shape", "dtype", "quantization")
+    for (key, kind), tensors in ends.items():
+        for name, tensor in tensors.items():
+            table.add_row(
+                *map(rich.markup.escape, (key, kind, name)), *_row(tensor)
+            )
+    console.print(table)
+    table = _table("operator", "output", "shape", "dtype", "quantization")
+    for operator in facts.operators:
+        name = operator.name + " (custom)" * operator.is_custom
+        for tensor in operator.outputs:
+            table.add_row(
+                *map(rich.markup.escape, (name, tensor.name)), *_row(tensor)
+            )
+            name = ""
+    console.print(table)
+
+
+def _table(*columns: str) -> rich.table.Table:
+    table = rich.table.Table(box=rich.box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    return table
+
+
+def _row(tensor: TensorFacts) -> tuple[str, str, str]:
+    shape = " x ".join("?" if dim < 0 else str(dim) for dim in tensor.shape)
+    if not tensor.scales:
+        quantization = ""
+    elif len(tensor.scales) == 1:
+        quantization = f"{tensor.scales[0]:.6g} * (q - {tensor.zero_points[0]})"
+    else:
+        quantization = (
+            f"{len(tensor.scales)} scales on axis {tensor.quantized_dimension}"
+        )
+    return shape or "scalar", tensor.dtype, quantization
 
 
 def to_json(result: ExportResult) -> str:

@@ -33,7 +33,7 @@ def test_every_variant_takes_one_turn_in_every_round():
 
 def test_the_first_call_counts_by_itself_and_warm_ups_do_not_count():
     run = scripted([], "a", [90.0, 80.0, 70.0, 3.0, 2.0, 7.0])
-    assert timing.measure({"a": run}, 3, seconds=60) == {
+    assert timing.measure({"a": run}, 3, seconds=100) == {
         "a": timing.Timing(first=90.0, median=3.0, minimum=2.0, rounds=3)
     }
 
@@ -42,6 +42,21 @@ def test_the_first_call_counts_by_itself_and_warm_ups_do_not_count():
 def test_without_time_left_there_are_three_rounds_at_most(rounds, expected):
     timings = timing.measure({"a": lambda: 1.0}, rounds, seconds=0)
     assert timings["a"].rounds == expected
+
+
+def test_what_takes_longer_than_all_the_time_is_called_once_after_its_first():
+    log = []
+    timings = timing.measure(
+        {
+            "slow": scripted(log, "slow", [90.0, 70.0]),
+            "fast": scripted(log, "fast", []),
+        },
+        4,
+        seconds=60,
+    )
+    assert log.count("slow") == 2
+    assert timings["slow"] == timing.Timing(90.0, 70.0, 70.0, rounds=1)
+    assert timings["fast"].rounds == 4
 
 
 def test_a_short_function_is_called_until_the_clock_resolves_it():

@@ -1,28 +1,7 @@
 """The lowering for eager mode and plain graphs: TensorFlow's native op.
 
-On CPU the native op's outputs are computed at the pace of a copy, but for few
-channels and for a multiplier, and so is the gradient of its inputs; that of
-its kernel has cliffs. What is long enough to be worth it is brought by reshapes
-to a form without (see reduction.py); distant segments of a signal with few
-channels become channels, too.
-
-Which form runs, measured with benchmarks/op_benchmark (float32, batch 32, 1-2
-million elements, 2 cores of an AMD EPYC), in ms, native -> other:
-
-| of            | where                 | form          | because              |
-|---------------|-----------------------|---------------|----------------------|
-| y             | c=1 k>=9, c<=3 k>=31  | segments      | c=1 k=9 0.9 -> 0.5,  |
-|               |                       |               | k=31 2.8 -> 0.6      |
-| y             | m>1 k>9               | inputs        | c=64 k=31 38 -> 4.1, |
-|               |                       | repeated      | k=9 2.9 -> 3.5       |
-| dx, stride>1  | c=1                   | rows          | k=9 0.9 -> 0.6,      |
-|               |                       |               | c=3 0.35 -> 0.7      |
-| dw            | c<=8                  | segments      | c=1 k=31 6 -> 1.5,   |
-|               |                       |               | c=8 k=31 13 -> 3.9   |
-| dw            | c>8                   | time as the   | c=64 k=9 2.5 -> 0.9, |
-|               |                       | height        | k=31 82 -> 1.8       |
-| dw, stride>1  | k>9, or c>=8 and      | rows          | c=64 s=2 k=9 1.7 ->  |
-|               | k>4*stride            |               | 1.2, k=31 14 -> 2.2  |
+What regimes.py calls worth it is brought by reshapes to a form of it that is
+fast on CPU (see reduction.py).
 """
 
 import dataclasses
@@ -31,19 +10,16 @@ import functools
 import tensorflow as tf
 
 from tfconv.ops import reduction
+from tfconv.ops import regimes
 from tfconv.ops import xla
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
+from tfconv.ops.regimes import Form
+from tfconv.ops.regimes import Regime
 from tfconv.ops.tracing import has_accelerator
 from tfconv.ops.tracing import in_inference
 
-# From how many taps on, for up to so many channels.
-_MIN_TAPS_OF_SEGMENTED_FORWARD = {1: 9, 2: 31, 3: 31}
-_MAX_CHANNELS_OF_SEGMENTED_GRADIENT = 8
 _SEGMENTED_CHANNELS = 64
-# Beyond, the native op's gradients of a kernel, and all with a multiplier,
-# are 3 to 10 times slower.
-_MAX_NATIVE_TAPS = 9
 
 
 def depthwise_conv1d(
@@ -62,8 +38,7 @@ def depthwise_conv1d(
         or in_inference()
         # Known when tracing, as explicit padding has to be.
         or not all(isinstance(pad, int) for pad in pads)
-        or geometry.kernel_size
-        < _min_taps_of_reduction(inputs, kernel, geometry)
+        or _form(inputs, kernel, geometry) is Form.NATIVE
     ):
         return _native_with_its_own_gradient(inputs, kernel, geometry)
     plain = functools.partial(reduction.convolve, _Native(geometry.strides))
@@ -112,24 +87,20 @@ def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
         return tf.identity(inputs)
 
 
-def _min_taps_of_reduction(inputs, kernel, geometry: Geometry) -> int:
-    """From how many taps on the reduction is faster than the native op.
-
-    Below, y + dx + dw would run at 0.6 to 0.95 times its speed; from there on
-    at 1 to 24 times.
-    """
+def _form(inputs, kernel, geometry: Geometry) -> Form:
     _, channels, multiplier = kernel.shape
-    if geometry.dilation_rate > 1:
-        return 1
-    if multiplier > 1:
-        return 10 if channels < 8 else 7 if channels < 32 else 1
-    if geometry.strides > 1:
-        return 8
-    if channels > 8:
-        return 5
-    # In so few elements a call of an operation is what costs.
     elements = inputs.shape.num_elements()
-    return 7 if elements is None or elements > 100_000 else 20
+    return regimes.choose(
+        regimes.OPERATION,
+        Regime(
+            geometry.kernel_size,
+            channels,
+            multiplier,
+            geometry.strides,
+            geometry.dilation_rate,
+            regimes.ANY if elements is None else elements,
+        ),
+    )
 
 
 def _native_with_its_own_gradient(
@@ -158,12 +129,19 @@ class _Native:
 
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
-        if multiplier > 1 and taps > _MAX_NATIVE_TAPS:
-            inputs = tf.repeat(inputs, multiplier, axis=2)
-            kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
-        segments = _forward_segments(inputs, kernel, pads)
-        if self.stride == 1 and segments > 1:
-            return _segmented(inputs, kernel, pads, segments)
+        regime = Regime(taps, channels, multiplier, self.stride)
+        form = regimes.choose(regimes.OUTPUTS, regime)
+        if form is Form.REPEATED:
+            return self.convolve(
+                tf.repeat(inputs, multiplier, axis=2),
+                tf.reshape(kernel, [taps, channels * multiplier, 1]),
+                pads,
+            )
+        if form is Form.SEGMENTS and inputs.shape[1] is not None:
+            windows = inputs.shape[1] + sum(pads) - taps + 1
+            segments = _segments(channels, windows, taps)
+            if segments > 1:
+                return _segmented(inputs, kernel, pads, segments)
         return _native(inputs, kernel, pads, self.stride)
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
@@ -172,32 +150,44 @@ class _Native:
         if self.stride == 1:
             flipped = (taps - 1 - left, taps - 1 - right)
             return self.convolve(upstream, kernel[::-1], flipped)
-        if channels > 1:
+        regime = Regime(taps, channels, 1, self.stride)
+        if regimes.choose(regimes.INPUT_GRADIENT, regime) is Form.NATIVE:
             return _native_input_gradient(
                 upstream, kernel, pads, self.stride, steps
             )
         rows = reduction.Rows.of(taps, left, self.stride)
+        row_kernel = tf.reshape(
+            rows.of_kernel(kernel)[::-1], [rows.taps, -1, 1]
+        )
         gradient = _PLAIN.convolve(
             tf.tile(rows.of_upstream(upstream, steps), [1, 1, self.stride]),
-            tf.reshape(rows.of_kernel(kernel)[::-1], [-1, self.stride, 1]),
+            row_kernel,
             (0, 0),
         )
-        gradient = tf.reshape(gradient, [-1, length(gradient) * self.stride, 1])
+        gradient = tf.reshape(
+            gradient, [-1, length(gradient) * self.stride, channels]
+        )
         return reduction.window(gradient, 0, steps)
 
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
-        if self.stride == 1:
-            segments = _gradient_segments(inputs, upstream, taps)
+        channels = inputs.shape[2]
+        regime = Regime(taps, channels, 1, self.stride)
+        form = regimes.choose(regimes.KERNEL_GRADIENT, regime)
+        if form is Form.NATIVE:
+            return _native_kernel_gradient(
+                inputs, upstream, taps, pads, self.stride
+            )
+        if form is Form.ROWS:
+            return self._kernel_gradient_of_rows(inputs, upstream, taps, pads)
+        if form is Form.SEGMENTS and upstream.shape[1] is not None:
+            segments = _segments(channels, upstream.shape[1], taps)
             if segments > 1:
                 return _segmented_kernel_gradient(
                     inputs, upstream, taps, pads, segments
                 )
-            return _kernel_gradient_over_height(inputs, upstream, taps, pads)
-        short = 4 * self.stride if inputs.shape[2] >= 8 else _MAX_NATIVE_TAPS
-        if taps <= min(short, _MAX_NATIVE_TAPS):
-            return _native_kernel_gradient(
-                inputs, upstream, taps, pads, self.stride
-            )
+        return _kernel_gradient_over_height(inputs, upstream, taps, pads)
+
+    def _kernel_gradient_of_rows(self, inputs, upstream, taps, pads):
         rows = reduction.Rows.of(taps, pads[0], self.stride)
         inputs = reduction.rows_of(inputs, self.stride)
         needed = length(upstream) + rows.taps - 1
@@ -212,29 +202,6 @@ class _Native:
 
 
 _PLAIN = _Native(stride=1)
-
-
-def _forward_segments(inputs, kernel, pads) -> int:
-    taps, channels, multiplier = kernel.shape
-    least = _MIN_TAPS_OF_SEGMENTED_FORWARD.get(channels)
-    if (
-        least is None
-        or taps < least
-        or multiplier > 1
-        or inputs.shape[1] is None
-    ):
-        return 1
-    return _segments(channels, inputs.shape[1] + sum(pads) - taps + 1, taps)
-
-
-def _gradient_segments(inputs, upstream, taps) -> int:
-    channels = inputs.shape[2]
-    if (
-        channels > _MAX_CHANNELS_OF_SEGMENTED_GRADIENT
-        or upstream.shape[1] is None
-    ):
-        return 1
-    return _segments(channels, upstream.shape[1], taps)
 
 
 def _segments(channels: int, windows: int, taps: int) -> int:

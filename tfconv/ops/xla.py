@@ -23,6 +23,9 @@ _MIN_SPANS_OF_CUTS = 100
 # divides the frames spares padding them.
 _MIN_BLOCK = 14
 _MAX_BLOCK = 32
+# A block of so many channels leaves the fastest cache; copying them apart takes
+# less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4).
+_MIN_CHANNELS_OF_EXAMPLES = 512
 # Of fewer products, XLA makes one slow loop with their sum (batch 1, c=256,
 # k=9: 0.86 -> 0.24 ms), unless there are so many blocks.
 _MIN_ELEMENTS_OF_PRODUCTS = 2**15
@@ -105,17 +108,27 @@ class _Taps:
             )
         if self.dilation == 1:
             return _kernel_gradient(inputs, upstream, taps, left)
+        channels = inputs.shape[2]
         left_rows, part_of_row = divmod(left, self.dilation)
         if part_of_row:
             inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
-        gradient = _kernel_gradient(
-            reduction.rows_of(inputs, self.dilation),
-            reduction.rows_of(upstream, self.dilation),
-            taps,
-            left_rows,
-        )
-        gradient = tf.reshape(gradient, [taps, self.dilation, -1, 1])
+        inputs = self._between_taps(inputs)
+        upstream = self._between_taps(upstream)
+        gradient = _kernel_gradient(inputs, upstream, taps, left_rows)
+        gradient = tf.reshape(gradient, [taps, -1, channels, 1])
         return tf.reduce_sum(gradient, axis=1)
+
+    def _between_taps(self, inputs) -> tf.Tensor:
+        """The frames between two taps as channels; as examples if many."""
+        channels = inputs.shape[2]
+        rows = reduction.rows_of(inputs, self.dilation)
+        if self.dilation * channels < _MIN_CHANNELS_OF_EXAMPLES:
+            return rows
+        steps = length(rows)
+        apart = tf.reshape(rows, [-1, steps, self.dilation, channels])
+        return tf.reshape(
+            tf.transpose(apart, [0, 2, 1, 3]), [-1, steps, channels]
+        )
 
     def _span(self, taps: int) -> int:
         return self.dilation * (taps - 1) + 1

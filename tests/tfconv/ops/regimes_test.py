@@ -1,0 +1,72 @@
+"""The tables of which form runs where are sound.
+
+That each form computes the same is shown in lowerings_test.py; that each is
+fast, by benchmarks/op_benchmark.
+"""
+
+import itertools
+
+import pytest
+
+from tfconv.ops import regimes
+from tfconv.ops.regimes import Form
+from tfconv.ops.regimes import Regime
+from tfconv.ops.regimes import Rule
+
+TABLES = {
+    "operation": regimes.OPERATION,
+    "outputs": regimes.OUTPUTS,
+    "input_gradient": regimes.INPUT_GRADIENT,
+    "kernel_gradient": regimes.KERNEL_GRADIENT,
+}
+GRID = [
+    Regime(taps, channels, multiplier, stride, dilation, elements)
+    for taps, channels, multiplier, (stride, dilation), elements in (
+        itertools.product(
+            (1, 3, 5, 8, 9, 10, 31),
+            (1, 2, 3, 8, 9, 40, 256),
+            (1, 2, 4),
+            ((1, 1), (2, 1), (4, 1), (1, 2)),
+            (1000, regimes.ANY),
+        )
+    )
+]
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_every_rule_is_the_first_that_fits_somewhere(name):
+    table = TABLES[name]
+    reached = {
+        next((i for i, rule in enumerate(table) if rule.fits(regime)), None)
+        for regime in GRID
+    }
+    assert reached >= set(range(len(table)))
+
+
+def test_bounds_are_inclusive():
+    rule = Rule(Form.ROWS, taps=(3, 5))
+    fits = [rule.fits(Regime(taps, channels=1)) for taps in range(1, 8)]
+    assert fits == [False, False, True, True, True, False, False]
+
+
+def test_a_rule_without_bounds_fits_everything():
+    assert all(Rule(Form.HEIGHT).fits(regime) for regime in GRID)
+
+
+def test_the_first_rule_that_fits_decides_and_the_native_op_without_one():
+    table = (
+        Rule(Form.ROWS, taps=(3, 9)),
+        Rule(Form.HEIGHT, taps=(5, 9)),
+        Rule(Form.SEGMENTS, taps=(5, 12)),
+    )
+    chosen = [
+        regimes.choose(table, Regime(taps, channels=1))
+        for taps in (1, 5, 10, 13)
+    ]
+    assert chosen == [Form.NATIVE, Form.ROWS, Form.SEGMENTS, Form.NATIVE]
+
+
+def test_short_plain_kernels_stay_one_native_operation():
+    for channels in (1, 8, 64, 256):
+        regime = Regime(3, channels)
+        assert regimes.choose(regimes.OPERATION, regime) is Form.NATIVE

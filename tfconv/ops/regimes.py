@@ -1,0 +1,127 @@
+"""Which form of a convolution is fast where: the rule, and its measurements.
+
+On CPU, TensorFlow's native op computes outputs and the gradient of inputs at
+the pace of a copy, except for few channels and for multipliers; its gradient of
+a kernel has cliffs. The first rule of a table that fits decides; where none
+does, the native op runs.
+
+Numbers are milliseconds of the native op -> of the form, with
+benchmarks/op_benchmark or one part of it: float32, batch 32, 1 to 2 million
+elements, 2 cores of an AMD EPYC, TensorFlow 2.21. c: channels, k: taps, m:
+multiplier, s: stride, d: dilation.
+"""
+
+import dataclasses
+import enum
+
+ANY = 10**9
+
+
+class Form(enum.Enum):
+    """How something is computed."""
+
+    NATIVE = "TensorFlow's op, and for the whole convolution its gradients"
+    REDUCED = "outputs and gradients each in the form of its own table"
+    REPEATED = "channels repeated, so that there is no multiplier"
+    SEGMENTS = "distant segments of the signal as channels"
+    ROWS = "the phases of a stride as channels"
+    HEIGHT = "TensorFlow's op with time as the height of an image"
+
+
+@dataclasses.dataclass(frozen=True)
+class Regime:
+    """A convolution, as far as speed depends on it.
+
+    Attributes:
+        taps: int.
+        channels: int, of the inputs.
+        multiplier: int.
+        stride: int.
+        dilation: int.
+        elements: int, of the inputs; large if unknown.
+    """
+
+    taps: int
+    channels: int
+    multiplier: int = 1
+    stride: int = 1
+    dilation: int = 1
+    elements: int = ANY
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A form, and the bounds, inclusive, within which it is the fast one."""
+
+    form: Form
+    taps: tuple[int, int] = (1, ANY)
+    channels: tuple[int, int] = (1, ANY)
+    multiplier: tuple[int, int] = (1, ANY)
+    stride: tuple[int, int] = (1, ANY)
+    dilation: tuple[int, int] = (1, ANY)
+    elements: tuple[int, int] = (0, ANY)
+
+    def fits(self, regime: Regime) -> bool:
+        return all(
+            low <= getattr(regime, field.name) <= high
+            for field in dataclasses.fields(regime)
+            for low, high in [getattr(self, field.name)]
+        )
+
+
+_PLAIN = {"multiplier": (1, 1), "stride": (1, 1)}
+
+# The sum y + dx + dw.
+OPERATION = (
+    # c=64 k=3 d=2 3.4 -> 2.2, c=8 k=9 d=8 4.8 -> 1.4, c=1 k=31 d=4 15 -> 2.5.
+    Rule(Form.REDUCED, dilation=(2, ANY)),
+    # m=2: c=64 k=3 7.1 -> 5.4, k=9 11 -> 6.0; c=8 k=9 5.4 -> 4.1, k=3 even;
+    # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9.
+    Rule(Form.REDUCED, multiplier=(2, ANY), channels=(32, ANY)),
+    Rule(Form.REDUCED, multiplier=(2, ANY), channels=(8, 31), taps=(7, ANY)),
+    Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
+    Rule(Form.NATIVE, multiplier=(2, ANY)),
+    # c=64 k=9 s=2 3.7 -> 2.9, k=31 18 -> 3.7; c=1 k=9 2.0 -> 1.6, k=3 even.
+    Rule(Form.REDUCED, stride=(2, ANY), taps=(8, ANY)),
+    Rule(Form.NATIVE, stride=(2, ANY)),
+    # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
+    Rule(Form.REDUCED, channels=(9, ANY), taps=(5, ANY)),
+    # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=9 2.7 -> 1.4, k=31 14 -> 1.9. One
+    # example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42: calls are what costs.
+    Rule(Form.REDUCED, taps=(7, ANY), elements=(100_000, ANY)),
+    Rule(Form.REDUCED, taps=(20, ANY)),
+)
+
+# y, and dx of stride 1.
+OUTPUTS = (
+    # m=2: c=64 k=31 38 -> 4.1, k=9 2.9 -> 3.5; c=8 k=31 10 -> 2.1.
+    Rule(Form.REPEATED, multiplier=(2, ANY), taps=(10, ANY)),
+    # c=1: k=9 1.2 -> 0.6, k=63 6.1 -> 1.0; c=3: k=63 5.5 -> 2.1, k=9 even.
+    Rule(Form.SEGMENTS, taps=(9, ANY), channels=(1, 1), **_PLAIN),
+    Rule(Form.SEGMENTS, taps=(31, ANY), channels=(2, 3), **_PLAIN),
+)
+
+# dx of a stride above 1.
+INPUT_GRADIENT = (
+    # k=9 s=2: c=1 0.9 -> 0.6, c=3 0.35 -> 0.7, c=64 0.4 -> 0.9.
+    Rule(Form.ROWS, channels=(1, 1)),
+)
+
+# dw.
+KERNEL_GRADIENT = (
+    # c=64 s=2: k=9 1.7 -> 1.2, k=31 14 -> 2.2; s=4: k=9 1.2 -> 1.3, k=15 5.1
+    # -> 1.2; c=3 s=2: k=9 0.6 -> 1.1, k=15 2.2 -> 1.3.
+    Rule(Form.ROWS, stride=(2, ANY), taps=(10, ANY)),
+    Rule(Form.ROWS, stride=(2, 2), taps=(9, 9), channels=(8, ANY)),
+    Rule(Form.NATIVE, stride=(2, ANY)),
+    # c=1 k=31 6 -> 1.5, c=3 k=63 18 -> 4.7, c=8 k=31 13 -> 3.9 (as the height,
+    # c=8 k=31 12); c=40: nothing to win.
+    Rule(Form.SEGMENTS, channels=(1, 8)),
+    # c=64 k=9 2.5 -> 0.9, k=31 82 -> 1.8; c=256 k=31 30 -> 8.
+    Rule(Form.HEIGHT),
+)
+
+
+def choose(table: tuple[Rule, ...], regime: Regime) -> Form:
+    """The form of the first rule that fits; `Form.NATIVE` where none does."""
+    return next((rule.form for rule in table if rule.fits(regime)), Form.NATIVE)
