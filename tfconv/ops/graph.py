@@ -90,6 +90,9 @@ def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
 def _form(inputs, kernel, geometry: Geometry) -> Form:
     _, channels, multiplier = kernel.shape
     elements = inputs.shape.num_elements()
+    if tf.executing_eagerly() or inputs.shape[1] is None:
+        # Every operation costs a call; segments need the number of steps.
+        elements = 0
     return regimes.choose(
         regimes.OPERATION,
         Regime(
@@ -145,6 +148,26 @@ class _Native:
         return _native(inputs, kernel, pads, self.stride)
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        multiplier = kernel.shape[2]
+        upstreams = _of_each_multiple(upstream, multiplier)
+        kernels = tf.split(kernel, multiplier, axis=2)
+        gradients = [
+            self._input_gradient(*each, pads, steps)
+            for each in zip(upstreams, kernels, strict=True)
+        ]
+        return gradients[0] if multiplier == 1 else tf.add_n(gradients)
+
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        multiplier = upstream.shape[2] // inputs.shape[2]
+        return tf.concat(
+            [
+                self._kernel_gradient(inputs, each, taps, pads)
+                for each in _of_each_multiple(upstream, multiplier)
+            ],
+            axis=2,
+        )
+
+    def _input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, _ = kernel.shape
         left, right = pads
         if self.stride == 1:
@@ -169,7 +192,7 @@ class _Native:
         )
         return reduction.window(gradient, 0, steps)
 
-    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+    def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
         regime = Regime(taps, channels, 1, self.stride)
         form = regimes.choose(regimes.KERNEL_GRADIENT, regime)
@@ -202,6 +225,17 @@ class _Native:
 
 
 _PLAIN = _Native(stride=1)
+
+
+def _of_each_multiple(upstream, multiplier) -> list[tf.Tensor]:
+    """[b, t', c*m] -> m times [b, t', c]."""
+    if multiplier == 1:
+        return [upstream]
+    channels = upstream.shape[2] // multiplier
+    return tf.unstack(
+        tf.reshape(upstream, [-1, length(upstream), channels, multiplier]),
+        axis=3,
+    )
 
 
 def _segments(channels: int, windows: int, taps: int) -> int:

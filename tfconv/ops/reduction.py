@@ -1,10 +1,9 @@
-"""Geometries brought to plainer ones, and their gradients put together.
+"""Geometries brought to plainer ones, and gradients put together.
 
 The frames between two taps of a dilated kernel become channels, and so may the
-phases of a stride; a multiplier becomes convolutions of its own. A lowering
-brings a core of what it does fast. The gradients do not have custom gradients
-themselves: a SavedModel could not hold those. TensorFlow differentiates the
-operations that the core is made of.
+phases of a stride. A lowering brings a core of what it does fast. The gradients
+do not have custom gradients themselves: a SavedModel could not hold those.
+TensorFlow differentiates the operations that the core is made of.
 """
 
 import dataclasses
@@ -30,44 +29,29 @@ class Core(Protocol):
         """
 
     def input_gradient(self, upstream, kernel, pads: Pads, steps) -> tf.Tensor:
-        """[b, t', c] x [k, c, 1] -> [b, steps, c].
+        """[b, t', c*m] x [k, c, m] -> [b, steps, c].
 
-        `dx[b, i*s + k*d - left, c] += dy[b, i, c] * w[k, c, 0]`
+        `dx[b, i*s + k*d - left, c] += sum_j dy[b, i, c*m + j] * w[k, c, j]`
         """
 
     def kernel_gradient(
         self, inputs, upstream, taps: int, pads: Pads
     ) -> tf.Tensor:
-        """[b, t, c] x [b, t', c] -> [k, c, 1].
+        """[b, t, c] x [b, t', c*m] -> [k, c, m].
 
-        `dw[k, c, 0] = sum_bi x[b, i*s + k*d - left, c] * dy[b, i, c]`
+        `dw[k, c, j] = sum_bi x[b, i*s + k*d - left, c] * dy[b, i, c*m + j]`
         """
 
 
 def convolve(core: Core, inputs, kernel, pads: Pads) -> tf.Tensor:
     """[b, t, c] x [k, c, m] -> [b, t', c*m], with the core's gradients."""
-    taps, _, multiplier = kernel.shape
 
     @tf.custom_gradient
     def with_gradient(inputs, kernel):
         def gradient(upstream):
-            steps = length(inputs)
-            upstreams = _of_each_multiple(upstream, multiplier)
-            kernels = tf.split(kernel, multiplier, axis=2)
             return (
-                _sum(
-                    [
-                        core.input_gradient(*each, pads, steps)
-                        for each in zip(upstreams, kernels, strict=True)
-                    ]
-                ),
-                tf.concat(
-                    [
-                        core.kernel_gradient(inputs, each, taps, pads)
-                        for each in upstreams
-                    ],
-                    axis=2,
-                ),
+                core.input_gradient(upstream, kernel, pads, length(inputs)),
+                core.kernel_gradient(inputs, upstream, kernel.shape[0], pads),
             )
 
         return core.convolve(inputs, kernel, pads), gradient
@@ -104,20 +88,6 @@ def convolve_dilated(
         [-1, length(outputs) * dilation, channels * multiplier],
     )
     return window(outputs, 0, steps + left + right - dilation * (taps - 1))
-
-
-def _of_each_multiple(upstream, multiplier) -> list[tf.Tensor]:
-    if multiplier == 1:
-        return [upstream]
-    channels = upstream.shape[2] // multiplier
-    return tf.unstack(
-        tf.reshape(upstream, [-1, length(upstream), channels, multiplier]),
-        axis=3,
-    )
-
-
-def _sum(terms) -> tf.Tensor:
-    return terms[0] if len(terms) == 1 else tf.add_n(terms)
 
 
 @dataclasses.dataclass(frozen=True)

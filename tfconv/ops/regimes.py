@@ -38,7 +38,9 @@ class Regime:
         multiplier: int.
         stride: int.
         dilation: int.
-        elements: int, of the inputs; large if unknown.
+        elements: int, of the inputs; large if the batch is unknown. 0 in
+            eager mode, where more operations are what costs, and if the time
+            steps are unknown, so that there can be no segments.
     """
 
     taps: int
@@ -87,7 +89,8 @@ OPERATION = (
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
     Rule(Form.REDUCED, channels=(9, ANY), taps=(5, ANY)),
     # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=9 2.7 -> 1.4, k=31 14 -> 1.9. One
-    # example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42: calls are what costs.
+    # example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42. Unknown steps: c=1 k=9
+    # 3.2 -> 5.7, k=31 18 -> 14; eager: c=1 k=9 5.4 -> 11, k=31 18 -> 10.
     Rule(Form.REDUCED, taps=(7, ANY), elements=(100_000, ANY)),
     Rule(Form.REDUCED, taps=(20, ANY)),
 )

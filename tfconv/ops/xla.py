@@ -66,9 +66,8 @@ class _Taps:
 
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
-        if multiplier > 1:
-            inputs = tf.repeat(inputs, multiplier, axis=2)
-            kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
+        inputs = _repeat(inputs, multiplier)
+        kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
         return tf.concat(
             [
                 self._sum_of_taps(inputs, kernel, begin, end, pads[0])
@@ -78,6 +77,27 @@ class _Taps:
         )
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        taps, channels, multiplier = kernel.shape
+        gradient = self._input_gradient(
+            upstream,
+            tf.reshape(kernel, [taps, channels * multiplier, 1]),
+            pads,
+            steps,
+        )
+        if multiplier == 1:
+            return gradient
+        gradient = tf.reshape(gradient, [-1, steps, channels, multiplier])
+        return tf.reduce_sum(gradient, axis=3)
+
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        channels = inputs.shape[2]
+        multiplier = upstream.shape[2] // channels
+        gradient = self._kernel_gradient(
+            _repeat(inputs, multiplier), upstream, taps, pads
+        )
+        return tf.reshape(gradient, [taps, channels, multiplier])
+
+    def _input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, _ = kernel.shape
         left, right = pads
         if self.stride == 1:
@@ -98,7 +118,7 @@ class _Taps:
         gradient = tf.reshape(gradient, [-1, windows * self.stride, channels])
         return window(gradient, 0, steps)
 
-    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+    def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         left, _ = pads
         if self.stride > 1:
             rows = reduction.Rows.of(taps, left, self.stride)
@@ -164,6 +184,11 @@ class _Taps:
                 for tap in range(taps)
             ]
         )
+
+
+def _repeat(inputs, multiplier) -> tf.Tensor:
+    """[b, t, c] -> [b, t, c*m], each channel m times."""
+    return inputs if multiplier == 1 else tf.repeat(inputs, multiplier, axis=2)
 
 
 def _kernel_gradient(inputs, upstream, taps, left) -> tf.Tensor:
