@@ -77,8 +77,15 @@ _PLAIN = {"multiplier": (1, 1), "stride": (1, 1)}
 OPERATION = (
     # c=64 k=3 d=2 3.4 -> 2.2, c=8 k=9 d=8 4.8 -> 1.4, c=1 k=31 d=4 15 -> 2.5.
     Rule(Form.REDUCED, dilation=(2, ANY)),
+    # s=4 m=4: c=64 k=3 4.4 -> 7.1, k=9 5.7 -> 7.3; s=2 m=4: c=64 k=3 6.4 -> 8.7;
+    # s=2 m=2: c=64 k=3 5.2 -> 4.0.
+    Rule(Form.NATIVE, multiplier=(3, ANY), stride=(2, ANY), taps=(1, 9)),
+    Rule(Form.NATIVE, multiplier=(2, ANY), stride=(3, ANY), taps=(1, 9)),
     # m=2: c=64 k=3 7.1 -> 5.4, k=9 11 -> 6.0; c=8 k=9 5.4 -> 4.1, k=3 even;
-    # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9.
+    # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9. One example: c=8 k=9
+    # 0.51 -> 0.61.
+    Rule(Form.REDUCED, multiplier=(2, ANY), taps=(20, ANY)),
+    Rule(Form.NATIVE, multiplier=(2, ANY), elements=(0, 100_000)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(32, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(8, 31), taps=(7, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
