@@ -77,8 +77,8 @@ _PLAIN = {"multiplier": (1, 1), "stride": (1, 1)}
 OPERATION = (
     # c=64 k=3 d=2 3.4 -> 2.2, c=8 k=9 d=8 4.8 -> 1.4, c=1 k=31 d=4 15 -> 2.5.
     Rule(Form.REDUCED, dilation=(2, ANY)),
-    # s=4 m=4: c=64 k=3 4.4 -> 7.1, k=9 5.7 -> 7.3; s=2 m=4: c=64 k=3 6.4 -> 8.7;
-    # s=2 m=2: c=64 k=3 5.2 -> 4.0.
+    # s=4 m=4: c=64 k=3 4.4 -> 7.1, k=9 5.7 -> 7.3; s=2 m=4: k=3 6.4 -> 8.7;
+    # but s=2 m=2: k=3 5.2 -> 4.0.
     Rule(Form.NATIVE, multiplier=(3, ANY), stride=(2, ANY), taps=(1, 9)),
     Rule(Form.NATIVE, multiplier=(2, ANY), stride=(3, ANY), taps=(1, 9)),
     # m=2: c=64 k=3 7.1 -> 5.4, k=9 11 -> 6.0; c=8 k=9 5.4 -> 4.1, k=3 even;
