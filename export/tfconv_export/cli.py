@@ -134,10 +134,12 @@ def _inspect(paths: list[str]) -> int:
             "inspect takes one TFLite file: tfconv-export inspect FILE. "
             f"Received: {' '.join(paths) or 'none'}"
         )
-    from tfconv_export import flatbuffer
-    from tfconv_export import report
+    with contextlib.nullcontext() if flags.FLAGS.verbosity > 0 else _quiet():
+        from tfconv_export import flatbuffer
+        from tfconv_export import report
 
-    report.print_facts(paths[0], flatbuffer.read_file(paths[0]))
+        facts = flatbuffer.read_file(paths[0])
+    report.print_facts(paths[0], facts)
     return 0
 
 

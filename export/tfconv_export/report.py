@@ -85,14 +85,17 @@ def print_facts(
                 *map(rich.markup.escape, (key, kind, name)), *_row(tensor)
             )
     console.print(table)
-    table = _table("operator", "output", "shape", "dtype", "quantization")
+    table = _table("operator", "constants", "output", "dtype", "quantization")
     for operator in facts.operators:
         name = operator.name + " (custom)" * operator.is_custom
+        constants = ", ".join(
+            _shape(tensor)
+            for tensor in operator.inputs
+            if tensor is not None and tensor.constant
+        )
         for tensor in operator.outputs:
-            table.add_row(
-                *map(rich.markup.escape, (name, tensor.name)), *_row(tensor)
-            )
-            name = ""
+            table.add_row(rich.markup.escape(name), constants, *_row(tensor))
+            name = constants = ""
     console.print(table)
 
 
@@ -104,16 +107,22 @@ def _table(*columns: str) -> rich.table.Table:
 
 
 def _row(tensor: TensorFacts) -> tuple[str, str, str]:
-    shape = " x ".join("?" if dim < 0 else str(dim) for dim in tensor.shape)
     if not tensor.scales:
         quantization = ""
     elif len(tensor.scales) == 1:
-        quantization = f"{tensor.scales[0]:.6g} * (q - {tensor.zero_points[0]})"
+        zero_point = tensor.zero_points[0]
+        sign = "-" if zero_point >= 0 else "+"
+        quantization = f"{tensor.scales[0]:.6g}*(q{sign}{abs(zero_point)})"
     else:
         quantization = (
             f"{len(tensor.scales)} scales on axis {tensor.quantized_dimension}"
         )
-    return shape or "scalar", tensor.dtype, quantization
+    return _shape(tensor), tensor.dtype, quantization
+
+
+def _shape(tensor: TensorFacts) -> str:
+    dims = ("?" if dim < 0 else str(dim) for dim in tensor.shape)
+    return "x".join(dims) or "scalar"
 
 
 def to_json(result: ExportResult) -> str:

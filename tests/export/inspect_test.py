@@ -44,11 +44,12 @@ def test_what_was_exported_is_shown(run, workplace):
             line
             for line in outcome.stdout.splitlines()
             if line.split()[:1] == [signature]
-            and " x ".join(map(str, details["shape"])) in line
+            and "x".join(map(str, details["shape"])) in line
         )
         assert "int8" in line
         assert f"{scale:.6g}" in line
-        assert f"- {zero_point})" in line
+        sign = "-" if zero_point >= 0 else "+"
+        assert f"(q{sign}{abs(zero_point)})" in line
     lines = [
         line.split()[0] for line in outcome.stdout.splitlines() if line.strip()
     ]
@@ -64,7 +65,7 @@ def test_a_file_of_another_converter_is_shown(run, workplace):
     (workplace / "other.tflite").write_bytes(converter.convert())
     outcome = run("inspect", "other.tflite")
     assert outcome.status == 0
-    assert "? x ? x 4" in outcome.stdout
+    assert "?x?x4" in outcome.stdout
     assert "FULLY_CONNECTED" in outcome.stdout
 
 
