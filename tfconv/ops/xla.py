@@ -173,17 +173,12 @@ class _Taps:
         reached = (end - begin - 1) * self.stride + self._span(taps)
         inputs = window(inputs, begin * self.stride - left, reached)
         steps = (end - begin) * self.stride
-        return _tree_sum(
-            [
-                inputs[
-                    :,
-                    tap * self.dilation : tap * self.dilation
-                    + steps : self.stride,
-                ]
-                * kernel[tap, :, 0]
-                for tap in range(taps)
-            ]
-        )
+        terms = []
+        for tap in range(taps):
+            first = tap * self.dilation
+            shifted = inputs[:, first : first + steps : self.stride]
+            terms.append(shifted * kernel[tap, :, 0])
+        return _tree_sum(terms)
 
 
 def _repeat(inputs, multiplier) -> tf.Tensor:
