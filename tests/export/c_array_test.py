@@ -8,6 +8,7 @@ import pytest
 
 from tests.export import command
 from tfconv_export import c_array
+from tfconv_export import verification
 
 MODEL = "--model=model.keras"
 OUTPUT = "--output=out.tflite"
@@ -85,10 +86,15 @@ def test_neither_file_is_replaced_unasked(refused, run, workplace, existing):
     assert (workplace / existing).read_text() != "precious"
 
 
-def test_a_failed_export_leaves_no_array(run, workplace):
+def test_a_failed_check_leaves_no_array(run, workplace, monkeypatch):
+    monkeypatch.setitem(verification.MIN_SQNR_DB, "int8", 1000.0)
     before = command.snapshot(workplace)
-    (workplace / "array.cc").symlink_to(workplace / "missing" / "array.cc")
-    outcome = run(MODEL, "--output=missing/out.tflite", "--c_array=array.cc")
-    assert outcome.status == 2
-    (workplace / "array.cc").unlink()
+    outcome = run(
+        MODEL,
+        OUTPUT,
+        "--c_array=array.cc",
+        "--quantize=int8",
+        "--representative_data=data.npy",
+    )
+    assert outcome.status == 1
     assert command.snapshot(workplace) == before
