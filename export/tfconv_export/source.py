@@ -1,4 +1,4 @@
-"""A trained model, from wherever it lies, as a function of one tensor."""
+"""A trained model, from wherever it lies, as a function of tensors."""
 
 import dataclasses
 import json
@@ -22,6 +22,25 @@ from tfconv_export.errors import UsageError
 from tfconv_export.folding import fold_channels_first
 
 
+# Both are from tensors, by the inputs' names, to tensors by the outputs'.
+Function = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Input:
+    """An input of a model.
+
+    Attributes:
+        name: string, a name that TensorFlow accepts.
+        shape: tuple, without the batch; `None` where it is open.
+        dtype: `tf.DType`.
+    """
+
+    name: str
+    shape: tuple[int | None, ...]
+    dtype: tf.DType
+
+
 @dataclasses.dataclass(frozen=True)
 class Source:
     """A model to be exported.
@@ -30,11 +49,9 @@ class Source:
         origin: string, the path, or the name of an in-memory model.
         kind: string, `"keras"` or `"saved_model"`.
         size: int, bytes on disk; `None` in memory.
-        input_name: string, a name that TensorFlow accepts.
-        input_shape: tuple, without the batch; `None` where it is open.
-        input_dtype: `tf.DType`.
-        reference: from a tensor `(b, *input_shape)` to a dict of outputs: the
-            model as it was trained, in inference mode.
+        inputs: tuple, in the model's order.
+        reference: from tensors of shape `(b, *shape)`, by input, to those of
+            the outputs: the model as it was trained, in inference mode.
         exported: the same function, from tfconv's layers where it can be.
         trackable: the object that holds the variables of `exported`.
     """
@@ -42,11 +59,9 @@ class Source:
     origin: str
     kind: str
     size: int | None
-    input_name: str
-    input_shape: tuple[int | None, ...]
-    input_dtype: tf.DType
-    reference: Callable[[tf.Tensor], dict[str, tf.Tensor]]
-    exported: Callable[[tf.Tensor], dict[str, tf.Tensor]]
+    inputs: tuple[Input, ...]
+    reference: Function
+    exported: Function
     trackable: Any
 
 
