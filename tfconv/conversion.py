@@ -74,6 +74,29 @@ def clone_with(model: keras.Model, clone_layer) -> keras.Model:
     return clone
 
 
+def sharing_weights(layer: keras.Layer) -> keras.Layer | None:
+    """tfconv's layer over the weights of one of Keras's two.
+
+    Args:
+        layer: any layer.
+
+    Returns:
+        A layer that computes what `layer` does with the same variables; `None`
+        if `layer` is unbuilt or neither of the two.
+
+    Raises:
+        ValueError: if tfconv does not take its arguments.
+    """
+    if type(layer) not in _REPLACEMENTS or not layer.built:
+        return None
+    twin = _replace(layer)
+    for name in ("kernel", "depthwise_kernel", "pointwise_kernel", "bias"):
+        if hasattr(layer, name):
+            setattr(twin, name, getattr(layer, name))
+    twin.built = True
+    return twin
+
+
 def _is_graph_of_layers(layer: keras.Layer) -> bool:
     is_functional = isinstance(layer, keras.Model) and hasattr(
         layer, "operations"

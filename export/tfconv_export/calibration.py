@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tfconv_export.errors import UsageError
+from tfconv_export.source import Input
 
 _CHUNK = 256
 
@@ -18,27 +19,32 @@ class Examples:
     """Examples that a model can be run on.
 
     Attributes:
-        array: of shape `(n, *input_shape)`; any float or integer dtype.
+        arrays: dict from an input's name to an array of shape `(n, *shape)`,
+            of any float or integer dtype.
         origin: string, where they come from, for messages and the report.
-        dtype: NumPy dtype that the model takes.
+        dtypes: dict from an input's name to the NumPy dtype it takes.
     """
 
-    array: np.ndarray
+    arrays: dict[str, np.ndarray]
     origin: str
-    dtype: np.dtype
+    dtypes: dict[str, np.dtype]
 
     def __len__(self) -> int:
-        return len(self.array)
+        return len(next(iter(self.arrays.values())))
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        """Every example as a batch of one, in the model's dtype."""
-        for example in self.array:
-            yield np.asarray(example, self.dtype)[np.newaxis]
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        """Every example as batches of one, by input, in the model's dtypes."""
+        for index in range(len(self)):
+            yield {
+                name: np.asarray(array[index], self.dtypes[name])[np.newaxis]
+                for name, array in self.arrays.items()
+            }
 
     def sample(self, count: int) -> "Examples":
         """At most `count` of them, evenly spread."""
         step = -(-len(self) // count)
-        return dataclasses.replace(self, array=self.array[::step])
+        arrays = {name: array[::step] for name, array in self.arrays.items()}
+        return dataclasses.replace(self, arrays=arrays)
 
 
 def load(
@@ -72,19 +78,20 @@ def load(
 
 
 def check(
-    array: np.ndarray, origin: str, shape: tuple[int, ...], dtype
+    array: np.ndarray, origin: str, inputs: tuple[Input, ...]
 ) -> Examples:
-    """Makes sure that a model of this input shape can be run on the data.
+    """Makes sure that a model of these inputs can be run on the data.
 
     Args:
         array: as from `load`.
         origin: as from `load`.
-        shape: the model's input shape, without the batch.
-        dtype: the model's input dtype.
+        inputs: the model's inputs, of fixed shapes.
 
     Raises:
         UsageError: if the data is empty, of another shape, or not finite.
     """
+    (item,) = inputs
+    shape, dtype = item.shape, item.dtype.as_numpy_dtype
     if array.ndim == 0 or len(array) == 0:
         raise UsageError(
             f"{origin} holds no examples: its shape is {array.shape}; the "
@@ -107,17 +114,21 @@ def check(
                 f"{origin} holds NaN or infinite values, first in example "
                 f"{index}; remove or repair such examples."
             )
-    return Examples(array, origin, np.dtype(dtype))
+    return Examples({item.name: array}, origin, {item.name: np.dtype(dtype)})
 
 
-def generate(shape: tuple[int, ...], dtype, count: int = 16) -> Examples:
+def generate(inputs: tuple[Input, ...], count: int = 16) -> Examples:
     """Standard normal examples (integers: 0 or 1), always the same ones."""
     rng = np.random.default_rng(0)
-    if np.dtype(dtype).kind == "f":
-        array = rng.standard_normal((count, *shape))
-    else:
-        array = rng.integers(0, 2, (count, *shape))
-    return Examples(array.astype(dtype), "generated data", np.dtype(dtype))
+    arrays, dtypes = {}, {}
+    for item in inputs:
+        dtype = np.dtype(item.dtype.as_numpy_dtype)
+        if item.dtype.is_floating:
+            array = rng.standard_normal((count, *item.shape))
+        else:
+            array = rng.integers(0, 2, (count, *item.shape))
+        arrays[item.name], dtypes[item.name] = array.astype(dtype), dtype
+    return Examples(arrays, "generated data", dtypes)
 
 
 def _read(path: pathlib.Path, key: str | None, origin: str) -> np.ndarray:

@@ -99,12 +99,13 @@ def convert(
     Raises:
         CheckError: if the converter finds no way with TFLite's own operators.
     """
-    spec = tf.TensorSpec(
-        (1, *source.input_shape), source.input_dtype, name=source.input_name
-    )
+    specs = {
+        item.name: tf.TensorSpec((1, *item.shape), item.dtype, name=item.name)
+        for item in source.inputs
+    }
     counts = []
 
-    def serve(inputs):
+    def serve(**inputs):
         with ops.exporting():
             outputs = source.exported(inputs)
         graph = tf.compat.v1.get_default_graph()
@@ -115,17 +116,16 @@ def convert(
     with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
         # By way of a SavedModel: converting the function itself leaves its
         # variables unfrozen, and a file that computes NaN.
+        function = tf.function(serve, autograph=False)
+        function.get_concrete_function(**specs)
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
-            archive.add_endpoint("serve", serve, [spec])
+            archive.add_endpoint("serve", function)
             archive.write_out(directory, verbose=False)
         else:
             module = tf.Module()
             module.source = source.trackable
-            function = tf.function(
-                serve, input_signature=[spec], autograph=False
-            )
             tf.saved_model.save(
                 module, directory, signatures={"serving_default": function}
             )
@@ -154,11 +154,9 @@ def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
     if not recipe.is_integer:
         return
     converter.target_spec.supported_ops = [_INTEGER_OPS[recipe.quantize]]
-    converter.representative_dataset = lambda: (
-        {source.input_name: example} for example in examples
-    )
+    converter.representative_dataset = lambda: iter(examples)
     io_dtype = tf.as_dtype(recipe.io_dtype)
-    if source.input_dtype.is_floating:
+    if any(item.dtype.is_floating for item in source.inputs):
         converter.inference_input_type = io_dtype
     converter.inference_output_type = io_dtype
 

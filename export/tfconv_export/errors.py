@@ -1,5 +1,7 @@
 """What can go wrong in an export, as exceptions with one clear sentence."""
 
+import re
+
 
 class UsageError(ValueError):
     """The request cannot be carried out: the caller has to change it.
@@ -21,3 +23,13 @@ class CheckError(RuntimeError):
     def __init__(self, message: str, result=None):
         super().__init__(message)
         self.result = result
+
+
+def reason(error: Exception) -> str:
+    """What an exception says first, on one line, without terminal colors."""
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    # Keras puts where it happened before what happened.
+    if len(lines) > 1 and lines[0].startswith("Exception encountered when"):
+        lines = lines[1:]
+    return (lines or [type(error).__name__])[0].rstrip(".")

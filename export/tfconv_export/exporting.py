@@ -11,13 +11,16 @@ from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import files
 from tfconv_export import flatbuffer
-from tfconv_export import source as sources
+from tfconv_export import loading
 from tfconv_export import verification
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.report import to_json
+from tfconv_export.result import Check
+from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
-from tfconv_export.verification import Check
+from tfconv_export.source import Shapes
+from tfconv_export.source import fix_shapes
 
 
 def export(
@@ -28,10 +31,12 @@ def export(
     representative_data: "np.ndarray | os.PathLike | str | None" = None,
     representative_key: str | None = None,
     io_dtype: str | None = None,
-    input_shape: tuple[int, ...] | None = None,
+    input_shape: Shapes = None,
     overwrite: bool = False,
     report: "os.PathLike | str | None" = None,
     c_array: "os.PathLike | str | None" = None,
+    signature: str | None = None,
+    custom_module: "os.PathLike | str | None" = None,
     unsafe_deserialization: bool = False,
 ) -> ExportResult:
     """Converts a trained model to TFLite, proves the file and writes it.
@@ -41,8 +46,8 @@ def export(
 
     Args:
         model: path of a `.keras` file, an `.h5` file (of Keras 3 or 2) or a
-            SavedModel directory; or a functional or Sequential model. Of one
-            input.
+            SavedModel directory; or a model in memory that has been built:
+            functional, Sequential or subclassed.
         output: path of the TFLite file.
         quantize: string, `"none"`, `"float16"`, `"dynamic"`, `"int8"` or
             `"int16x8"`; see `conversion.Recipe`.
@@ -55,12 +60,16 @@ def export(
         io_dtype: string, the dtype of input and outputs: `"float32"`, or
             `"int8"` (default) or `"uint8"` with `"int8"`, or `"int16"`
             (default) with `"int16x8"`.
-        input_shape: tuple of ints without the batch, where the model leaves
-            a dimension open. By default that of the representative data.
+        input_shape: tuple of ints without the batch, or a dict of them by
+            input, where the model leaves a dimension open. By default that of
+            the representative data.
         overwrite: bool, whether the files to write may exist.
         report: path of a JSON file for the result.
         c_array: path of a C++ source file for the same bytes as an array; its
             header is written beside it. See `c_array.write`.
+        signature: string, which signature of a SavedModel.
+        custom_module: path of a Python file that is run first: it registers
+            your own layers with `keras.saving.register_keras_serializable`.
         unsafe_deserialization: bool, whether to run the Python code of
             `Lambda` layers in a file.
 
@@ -115,15 +124,20 @@ def export(
         array, origin = calibration.load(
             representative_data, representative_key
         )
-    source = sources.load(model, unsafe_deserialization)
-    if input_shape is None and array is not None:
-        input_shape = _shape_of_open(source.input_shape, array.shape[1:])
-    source = sources.fix_shape(source, input_shape)
-    dtype = source.input_dtype.as_numpy_dtype
+    if custom_module is not None:
+        loading.run_module(custom_module)
+    source = loading.load(
+        model,
+        unsafe_deserialization=unsafe_deserialization,
+        signature=signature,
+    )
+    if input_shape is None and array is not None and len(source.inputs) == 1:
+        input_shape = _shape_of_open(source.inputs[0].shape, array.shape[1:])
+    source = fix_shapes(source, input_shape)
     if array is None:
-        examples = calibration.generate(source.input_shape, dtype)
+        examples = calibration.generate(source.inputs)
     else:
-        examples = calibration.check(array, origin, source.input_shape, dtype)
+        examples = calibration.check(array, origin, source.inputs)
 
     converted = conversion.convert(source, recipe, examples)
     result = _verify(source, recipe, converted, examples, targets["output"])
@@ -153,6 +167,22 @@ def _shape_of_open(known, found):
     )
 
 
+def _endpoints(facts, kind: str) -> tuple[Endpoint, ...]:
+    named = {tensor.name: tensor for tensor in getattr(facts, kind)}
+    if facts.signatures:
+        named = getattr(facts.signatures[0], kind)
+    return tuple(
+        Endpoint(
+            name=name,
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            scale=tensor.scales[0] if tensor.scales else None,
+            zero_point=tensor.zero_points[0] if tensor.zero_points else None,
+        )
+        for name, tensor in named.items()
+    )
+
+
 def _verify(source, recipe, converted, examples, output) -> ExportResult:
     facts = flatbuffer.read(converted.content)
     checks = verification.inspect(facts, recipe, source, converted)
@@ -168,8 +198,8 @@ def _verify(source, recipe, converted, examples, output) -> ExportResult:
         output=str(output),
         quantize=recipe.quantize,
         io_dtype=recipe.io_dtype,
-        input_name=source.input_name,
-        input_shape=(1, *source.input_shape),
+        inputs=_endpoints(facts, "inputs"),
+        outputs=_endpoints(facts, "outputs"),
         model_size=source.size,
         size=facts.size,
         operators=facts.operator_counts,

@@ -1,7 +1,5 @@
 """Does the file compute what was trained? Judges; never prints."""
 
-import dataclasses
-
 import numpy as np
 import tensorflow as tf
 
@@ -11,6 +9,8 @@ from tfconv_export.conversion import Recipe
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.result import Agreement
+from tfconv_export.result import Check
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.source import Source
 
@@ -36,50 +36,6 @@ _FORBIDDEN = {
     "SPACE_TO_BATCH_ND": "a dilated convolution is not one operator",
     "BATCH_TO_SPACE_ND": "a dilated convolution is not one operator",
 }
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        name: string, what.
-        passed: bool.
-        detail: string, what was found, and, where it failed, the remedy.
-    """
-
-    name: str
-    passed: bool
-    detail: str
-
-
-@dataclasses.dataclass(frozen=True)
-class Agreement:
-    """How close one output on one runtime comes to the trained model's.
-
-    Attributes:
-        runtime: string.
-        output: string, the output's name.
-        examples: int, how many were compared.
-        max_error: float, the largest absolute difference.
-        relative_error: float, that divided by the width of the trained
-            model's outputs, zero included.
-        sqnr_db: float, the signal-to-quantization-noise ratio
-            `10 * log10(sum(y**2) / sum((y - file)**2))` in decibels; infinite
-            if there is no difference.
-        median_sqnr_db: float, the median of the examples' own: one that is
-            far louder than the others does not hide them.
-        finite: bool, whether all that both computed is.
-    """
-
-    runtime: str
-    output: str
-    examples: int
-    max_error: float
-    relative_error: float
-    sqnr_db: float
-    median_sqnr_db: float
-    finite: bool
 
 
 def inspect(
@@ -119,12 +75,12 @@ def compare(
     expected = []
     computed = {runtime.name: [] for runtime in runtimes}
     for example in examples:
-        outputs = reference(tf.constant(example))
+        outputs = reference(
+            {name: tf.constant(value) for name, value in example.items()}
+        )
         expected.append({key: out.numpy() for key, out in outputs.items()})
         for runtime in runtimes:
-            computed[runtime.name].append(
-                runtime.run({source.input_name: example})
-            )
+            computed[runtime.name].append(runtime.run(example))
     return [
         _agreement(
             name,
@@ -280,20 +236,28 @@ def _is_stray(op: OperatorFacts, facts: Facts) -> bool:
 
 def _check_interface(facts: Facts, recipe: Recipe, source: Source) -> Check:
     problems = []
-    wanted_shape = (1, *source.input_shape)
-    for tensor in facts.inputs:
-        if tensor.shape != wanted_shape:
+    wanted = {item.name: item for item in source.inputs}
+    # Without a signature, the one input has whatever name it was given.
+    found = (
+        facts.signatures[0].inputs
+        if facts.signatures
+        else dict(zip(wanted, facts.inputs, strict=False))
+    )
+    if set(found) != set(wanted):
+        problems.append(
+            f"the inputs are {', '.join(found)}, not {', '.join(wanted)}"
+        )
+    for name in wanted.keys() & found.keys():
+        tensor, item = found[name], wanted[name]
+        if tensor.shape != (1, *item.shape):
             problems.append(
-                f"input {tensor.name} has shape {tensor.shape}, not "
-                f"{wanted_shape}"
+                f"input {name} has shape {tensor.shape}, not {(1, *item.shape)}"
             )
-        wanted = source.input_dtype.name
-        if source.input_dtype.is_floating:
-            wanted = recipe.io_dtype
-        if tensor.dtype != wanted:
-            problems.append(
-                f"input {tensor.name} is {tensor.dtype}, not {wanted}"
-            )
+        dtype = item.dtype.name
+        if item.dtype.is_floating:
+            dtype = recipe.io_dtype
+        if tensor.dtype != dtype:
+            problems.append(f"input {name} is {tensor.dtype}, not {dtype}")
     for tensor in facts.outputs:
         if -1 in tensor.shape:
             problems.append(f"output {tensor.name} has shape {tensor.shape}")

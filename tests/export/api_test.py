@@ -79,7 +79,7 @@ def test_result_says_what_is_in_the_file(path, count):
     assert pathlib.Path(result.output) == path
     assert result.size == path.stat().st_size
     assert result.operators == dict(file.operators)
-    assert [result.input_name] == list(file.inputs)
+    assert [result.inputs[0].name] == list(file.inputs)
     assert list(result.input_shape) == list(file.inputs["audio"]["shape"])
     assert result.model_size is None
     assert result.quantize == "int8"

@@ -52,8 +52,8 @@ def test_report_agrees_with_the_file(run, workplace):
     assert report["operators"] == file.operators
     assert report["quantize"] == "int8"
     assert report["io_dtype"] == "int8"
-    assert report["input_name"] in file.inputs
-    assert report["input_shape"] == [1, 40, 4]
+    assert report["inputs"][0]["name"] in file.inputs
+    assert report["inputs"][0]["shape"] == [1, 40, 4]
     assert report["examples"] == len(models.DATA)
     assert "data.npy" in report["examples_origin"]
     runtimes = {agreement["runtime"] for agreement in report["agreements"]}
@@ -95,7 +95,6 @@ def test_report_is_what_the_python_call_returns(run, workplace):
         "output",
         "quantize",
         "io_dtype",
-        "input_name",
         "model_size",
         "operators",
         "examples",

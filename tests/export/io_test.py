@@ -100,7 +100,7 @@ def test_input_and_output_are_named_after_their_layers(path):
     assert interpreter.get_signature_list() == {
         "serving_default": {"inputs": ["audio"], "outputs": ["scores"]}
     }
-    assert result.input_name == "audio"
+    assert result.inputs[0].name == "audio"
 
 
 @pytest.mark.parametrize("name", ["mel-40", "mel 40", "mel:0", "_mel", "μ"])
@@ -110,7 +110,7 @@ def test_any_input_name_that_keras_takes_can_be_exported(path, name):
     model = models.randomize(keras.Model(inputs, outputs))
     result = tfconv_export.export(model, path)
     file = TFLiteFile(path)
-    assert list(file.inputs) == [result.input_name]
+    assert list(file.inputs) == [result.inputs[0].name]
     data = models.examples(20, 4)
     assert_close(models.outputs_of(model, data), file.run_one_output(data))
 
@@ -123,7 +123,7 @@ def test_every_shape_is_fixed_with_a_batch_of_one(path, batch):
     result = tfconv_export.export(
         model, path, quantize="int8", representative_data=DATA
     )
-    assert result.input_shape == (1, 40, 4)
+    assert result.inputs[0].shape == (1, 40, 4)
     interpreter = litert.Interpreter(
         model_path=str(path),
         experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF,
@@ -149,7 +149,7 @@ def test_open_steps_are_fixed_by_the_shape_or_the_data(path, by, steps):
         options["representative_data"] = data
     result = tfconv_export.export(model, path, **options)
     file = TFLiteFile(path)
-    assert result.input_shape == (1, steps, 4)
+    assert result.inputs[0].shape == (1, steps, 4)
     assert list(file.inputs["audio"]["shape"]) == [1, steps, 4]
     assert_close(models.outputs_of(model, data), file.run_one_output(data))
 

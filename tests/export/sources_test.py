@@ -78,7 +78,7 @@ def test_file_computes_what_the_saved_model_did(
     )
     file = TFLiteFile(path)
     assert_close(expected, file.run_one_output(DATA), quantize)
-    assert result.input_shape == (1, 40, 4)
+    assert result.inputs[0].shape == (1, 40, 4)
     assert file.operators["DEPTHWISE_CONV_2D"] == 4
     assert file.operators["CONV_2D"] == 1
     found = set(file.operators)

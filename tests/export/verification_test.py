@@ -16,6 +16,7 @@ from tests.export import gone_wrong
 from tests.export import models
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
+from tfconv_export import result
 from tfconv_export import verification
 
 
@@ -88,7 +89,7 @@ def test_output_that_is_not_a_number(offer, convert):
     ],
 )
 def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
-    good = verification.Agreement(
+    good = result.Agreement(
         runtime="LiteRT",
         output="scores",
         examples=1,

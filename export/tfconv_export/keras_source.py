@@ -1,0 +1,354 @@
+"""Keras models as sources: from files of Keras 3 and 2, and from memory."""
+
+import contextlib
+import inspect
+import json
+import pathlib
+import re
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from typing import Any
+
+import h5py
+import keras
+import tensorflow as tf
+
+import tfconv
+from tfconv.conversion import clone_with
+from tfconv.conversion import sharing_weights
+from tfconv_export import keras2
+from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
+from tfconv_export.folding import fold_channels_first
+from tfconv_export.source import Input
+from tfconv_export.source import Source
+from tfconv_export.source import unique
+
+
+def from_file(path: pathlib.Path, unsafe_deserialization: bool) -> Source:
+    """Reads a `.keras` or an `.h5` file.
+
+    Raises:
+        UsageError: if it cannot be loaded, or would run code.
+    """
+    if path.suffix == ".keras":
+        config = _keras_config(path)
+    else:
+        config = _h5_config(path)
+    if not unsafe_deserialization and _mentions_lambda(config):
+        raise _has_code(path)
+    model = _load_keras(path, config, unsafe_deserialization)
+    return from_model(model, str(path), path.stat().st_size)
+
+
+def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
+    """A model in memory.
+
+    Args:
+        model: any model that has been built.
+        origin: string, for messages and the report.
+        size: int, bytes on disk, or `None`.
+
+    Raises:
+        UsageError: if the model does not say what it takes, or has arguments
+            that tfconv's layers do not take.
+    """
+    if not getattr(model, "inputs", None):
+        return _from_subclassed(model, origin, size)
+    names = _graph_names(model.input, model.inputs)
+    output_names = _graph_names(model.output, model.outputs)
+    reference = _in_float32(model)
+    try:
+        exported = fold_channels_first(tfconv.from_keras(reference))
+    except ValueError as error:
+        raise UsageError(
+            f"The model {origin} cannot be exported: {reason(error)}."
+        ) from error
+    _name_last_axis(exported)
+    return Source(
+        origin=origin,
+        kind="keras",
+        size=size,
+        inputs=tuple(
+            Input(name, tuple(tensor.shape[1:]), tf.as_dtype(tensor.dtype))
+            for name, tensor in zip(names, reference.inputs, strict=True)
+        ),
+        reference=_named(reference, names, output_names),
+        exported=_named(exported, names, output_names),
+        trackable=exported,
+    )
+
+
+def _in_float32(model: keras.Model) -> keras.Model:
+    """The model, with mixed precision taken out if there is any."""
+    if all(
+        layer.compute_dtype == "float32"
+        for layer in _all_layers(model)
+        if not isinstance(layer, keras.layers.InputLayer)
+    ):
+        return model
+
+    def in_float32(layer):
+        config = layer.get_config()
+        if "float" in layer.compute_dtype:
+            config["dtype"] = "float32"
+        return type(layer).from_config(config)
+
+    policy = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("float32")
+    try:
+        return clone_with(model, in_float32)
+    finally:
+        keras.config.set_dtype_policy(policy)
+
+
+def _name_last_axis(model: keras.Model) -> None:
+    """Writes the channel axis as Keras does, so that the converter folds.
+
+    It folds a BatchNormalization over axis -1, and not one over axis 2.
+    """
+    for layer in _all_layers(model):
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.built:
+            axes = layer.axis
+            axis = axes[0] if isinstance(axes, (list, tuple)) else axes
+            if axis == layer.input_spec.ndim - 1:
+                layer.axis = -1
+
+
+def _all_layers(model: keras.Model):
+    for layer in model.layers:
+        yield layer
+        yield from _all_layers(layer) if hasattr(layer, "layers") else ()
+
+
+def _from_subclassed(
+    model: keras.Model, origin: str, size: int | None
+) -> Source:
+    """A model whose layers are called by Python code of its own.
+
+    It cannot be made anew from its config, as a functional one can: so it is
+    changed while it is traced, and back again.
+    """
+    arguments = _arguments(model)
+    if not arguments:
+        raise UsageError(
+            f"The model {origin} does not say what it takes: it was not called "
+            "yet; call it once on an example, then save it."
+        )
+    shapes, names = [], []
+    for argument, structure in arguments.items():
+        for path, shape in _shapes(structure, (argument,)):
+            shapes.append(shape)
+            names.append(path[-1] if isinstance(path[-1], str) else path[0])
+    names = unique(names)
+    dtype = tf.as_dtype(model.input_dtype)
+    if dtype.is_floating:
+        dtype = tf.float32
+
+    def named(patched):
+        def function(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+            values = iter([inputs[name] for name in names])
+            packed = {
+                argument: _filled(structure, values)
+                for argument, structure in arguments.items()
+            }
+            with patched(model):
+                outputs = model(**packed, training=False)
+            return _named_outputs(outputs)
+
+        return function
+
+    return Source(
+        origin=origin,
+        kind="keras",
+        size=size,
+        inputs=tuple(
+            Input(name, tuple(shape[1:]), dtype)
+            for name, shape in zip(names, shapes, strict=True)
+        ),
+        reference=named(_computing_in_float32),
+        exported=named(_computing_with_tfconv),
+        trackable=model,
+    )
+
+
+def _arguments(model: keras.Model) -> dict[str, Any]:
+    """From each argument of `call` to the shapes it was built with."""
+    config = getattr(model, "get_build_config", dict)() or {}
+    if "shapes_dict" in config:
+        return {
+            name.removesuffix("_shape"): shapes
+            for name, shapes in config["shapes_dict"].items()
+        }
+    if config.get("input_shape") is None:
+        return {}
+    (first, *_) = inspect.signature(model.call).parameters
+    return {first: config["input_shape"]}
+
+
+def _shapes(structure, path) -> Iterator[tuple[tuple, tuple]]:
+    """Every shape in a structure of them, with the way to it."""
+    if isinstance(structure, dict):
+        for key, value in structure.items():
+            yield from _shapes(value, (*path, key))
+    elif all(size is None or isinstance(size, int) for size in structure):
+        yield path, tuple(structure)
+    else:
+        for index, value in enumerate(structure):
+            yield from _shapes(value, (*path, index))
+
+
+def _filled(structure, values: Iterator):
+    """The structure, with the next value in the place of each shape."""
+    if isinstance(structure, dict):
+        return {key: _filled(value, values) for key, value in structure.items()}
+    if all(size is None or isinstance(size, int) for size in structure):
+        return next(values)
+    return [_filled(value, values) for value in structure]
+
+
+def _named_outputs(outputs) -> dict[str, tf.Tensor]:
+    pairs = keras.tree.flatten_with_path(outputs)
+    names = unique(
+        path[-1] if path and isinstance(path[-1], str) else "output"
+        for path, _ in pairs
+    )
+    return dict(zip(names, (value for _, value in pairs), strict=True))
+
+
+@contextlib.contextmanager
+def _computing_in_float32(model: keras.Model):
+    """Takes mixed precision out of the model's layers, for a while."""
+    policies = [
+        (layer, layer.dtype_policy)
+        for layer in model._flatten_layers()
+        if "float" in layer.compute_dtype and layer.compute_dtype != "float32"
+    ]
+    try:
+        for layer, _ in policies:
+            layer.dtype_policy = "float32"
+        yield
+    finally:
+        for layer, policy in policies:
+            layer.dtype_policy = policy
+
+
+@contextlib.contextmanager
+def _computing_with_tfconv(model: keras.Model):
+    """Has Keras's two layers compute as tfconv's do, for a while."""
+    calls = []
+    try:
+        with _computing_in_float32(model):
+            for layer in model._flatten_layers():
+                twin = sharing_weights(layer)
+                if twin is not None:
+                    calls.append(layer)
+                    layer.call = twin.call
+            yield
+    finally:
+        for layer in calls:
+            del layer.call
+
+
+def _named(model: keras.Model, names: list[str], output_names: list[str]):
+    def function(inputs: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        values = [inputs[name] for name in names]
+        # A functional model may take them in a list or in a dict.
+        if isinstance(model, keras.Sequential):
+            (packed,) = values
+        else:
+            packed = keras.tree.pack_sequence_as(model.input, values)
+        outputs = keras.tree.flatten(model(packed, training=False))
+        return dict(zip(output_names, outputs, strict=True))
+
+    return function
+
+
+def _graph_names(structure, tensors) -> list[str]:
+    """Names of a functional model's ends: a dict's keys, or the layers'."""
+    paths = [path for path, _ in keras.tree.flatten_with_path(structure)]
+    return unique(
+        path[-1]
+        if path and isinstance(path[-1], str)
+        # The layer's name: the tensor's own is a running number.
+        else tensor._keras_history.operation.name
+        for path, tensor in zip(paths, tensors, strict=True)
+    )
+
+
+def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
+    try:
+        with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+            model = keras.saving.load_model(
+                path
+                if path.suffix == ".keras"
+                else keras2.in_words_of_keras_3(path, config, directory),
+                # What a model was trained with may be unknown here.
+                compile=False,
+                safe_mode=not unsafe,
+            )
+    except Exception as error:
+        if not unsafe and re.search(
+            "deserialization of a.*lambda", str(error), re.IGNORECASE
+        ):
+            raise _has_code(path) from error
+        raise _cannot_load(path, error) from error
+    if not isinstance(model, keras.Model):
+        raise UsageError(
+            f"--model={path} holds a {type(model).__name__}, not a model."
+        )
+    return model
+
+
+def _has_code(path: pathlib.Path) -> UsageError:
+    return UsageError(
+        f"--model={path} has a Lambda, whose Python code loading the file "
+        "would run; pass --unsafe_deserialization if you trust where the file "
+        "comes from."
+    )
+
+
+def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
+    return UsageError(f"--model={path} cannot be loaded: {reason(error)}.")
+
+
+def _keras_config(path: pathlib.Path) -> Any:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return json.loads(archive.read("config.json"))
+    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
+        raise UsageError(
+            f"--model={path} is not a whole .keras file: {error}."
+        ) from error
+
+
+def _h5_config(path: pathlib.Path) -> Any:
+    try:
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+    except Exception as error:  # h5py raises KeyError and RuntimeError, too
+        raise UsageError(
+            f"--model={path} is not a whole HDF5 file: {error}."
+        ) from error
+    if config is None:
+        raise UsageError(
+            f"--model={path} holds weights only; save the whole model with "
+            "model.save()."
+        )
+    try:
+        return json.loads(config)
+    except ValueError as error:
+        raise UsageError(
+            f"--model={path} is damaged: its config is not JSON: {error}."
+        ) from error
+
+
+def _mentions_lambda(config: Any) -> bool:
+    if isinstance(config, dict):
+        if config.get("class_name") in ("Lambda", "__lambda__"):
+            return True
+        return any(_mentions_lambda(value) for value in config.values())
+    if isinstance(config, list):
+        return any(_mentions_lambda(value) for value in config)
+    return False
