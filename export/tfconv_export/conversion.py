@@ -117,7 +117,7 @@ def convert(
         # By way of a SavedModel: converting the function itself leaves its
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)
-        function.get_concrete_function(**specs)
+        concrete = function.get_concrete_function(**specs)
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
@@ -127,7 +127,7 @@ def convert(
             module = tf.Module()
             module.source = source.trackable
             tf.saved_model.save(
-                module, directory, signatures={"serving_default": function}
+                module, directory, signatures={"serving_default": concrete}
             )
         converter = tf.lite.TFLiteConverter.from_saved_model(directory)
         _configure(converter, recipe, source, examples)

@@ -56,8 +56,12 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
     """
     if not getattr(model, "inputs", None):
         return _from_subclassed(model, origin, size)
-    names = _graph_names(model.input, model.inputs)
-    output_names = _graph_names(model.output, model.outputs)
+    if isinstance(model, keras.Sequential):
+        ends = model.inputs, model.outputs
+    else:
+        ends = model.input, model.output
+    names = _graph_names(ends[0], model.inputs)
+    output_names = _graph_names(ends[1], model.outputs)
     reference = _in_float32(model)
     try:
         exported = fold_channels_first(tfconv.from_keras(reference))
