@@ -62,8 +62,17 @@ def test_c_has_the_same_bits(exported):
     golden = exported / "golden"
     (exported / "main.cc").write_text(MAIN)
     subprocess.run(
-        ["g++", "-Wall", "-Werror", "-I", golden, "-o", exported / "program"]
-        + [exported / "main.cc", golden / "golden.cc"],
+        [
+            "g++",
+            "-Wall",
+            "-Werror",
+            "-I",
+            golden,
+            "-o",
+            exported / "program",
+            exported / "main.cc",
+            golden / "golden.cc",
+        ],
         check=True,
     )
     found = subprocess.run(
@@ -80,7 +89,7 @@ def test_directory_with_something_in_it_is_left_alone(tmp_path):
     golden = tmp_path / "golden"
     golden.mkdir()
     (golden / "input_audio.npy").write_text("mine")
-    arguments = dict(golden_dir=golden, representative_data=models.DATA)
+    arguments = {"golden_dir": golden, "representative_data": models.DATA}
     with pytest.raises(tfconv_export.UsageError, match="not empty"):
         tfconv_export.export(
             models.network(), tmp_path / "model.tflite", **arguments

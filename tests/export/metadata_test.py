@@ -106,7 +106,7 @@ def test_metadata_says_how_the_data_was_normalised(path):
     assert unit.table(1).floats(0) == mean
     assert unit.table(1).floats(1) == stddev
     # And it was: the range of the input is that of the normalised data.
-    scale, zero_point = TFLiteFile(path).inputs["audio"]["quantization"]
+    scale, _zero_point = TFLiteFile(path).inputs["audio"]["quantization"]
     normalised = (data - np.array(mean)) / np.array(stddev)
     assert scale == pytest.approx(np.ptp(normalised) / 255, rel=0.02)
 
