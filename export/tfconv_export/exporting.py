@@ -9,6 +9,7 @@ import numpy as np
 from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
+from tfconv_export import data
 from tfconv_export import files
 from tfconv_export import flatbuffer
 from tfconv_export import loading
@@ -119,10 +120,10 @@ def export(
             f"--quantize={quantize} needs --representative_data: examples "
             "from which to take the ranges of the activations."
         )
-    array = origin = None
+    reader = None
     if representative_data is not None:
-        array, origin = calibration.load(
-            representative_data, representative_key
+        reader = data.open_data(
+            representative_data, "representative_data", representative_key
         )
     if custom_module is not None:
         loading.run_module(custom_module)
@@ -131,13 +132,13 @@ def export(
         unsafe_deserialization=unsafe_deserialization,
         signature=signature,
     )
-    if input_shape is None and array is not None and len(source.inputs) == 1:
-        input_shape = _shape_of_open(source.inputs[0].shape, array.shape[1:])
+    if input_shape is None and reader is not None:
+        input_shape = _shapes_of_open(source.inputs, reader)
     source = fix_shapes(source, input_shape)
-    if array is None:
+    if reader is None:
         examples = calibration.generate(source.inputs)
     else:
-        examples = calibration.check(array, origin, source.inputs)
+        examples = calibration.choose(reader, source.inputs)
 
     converted = conversion.convert(source, recipe, examples)
     result = _verify(source, recipe, converted, examples, targets["output"])
@@ -157,14 +158,19 @@ def export(
     return result
 
 
-def _shape_of_open(known, found):
-    """The data's dimensions where the model leaves them open."""
-    if None not in known or len(known) != len(found):
+def _shapes_of_open(inputs, reader):
+    """The data's shapes, of the inputs that the model leaves open."""
+    if not any(None in item.shape for item in inputs):
         return None
-    return tuple(
-        new if dim is None else dim
-        for dim, new in zip(known, found, strict=True)
-    )
+    found = reader.shapes(inputs)
+    return {
+        item.name: tuple(
+            new if dim is None else dim
+            for dim, new in zip(item.shape, found[item.name], strict=True)
+        )
+        for item in inputs
+        if None in item.shape and len(found[item.name]) == len(item.shape)
+    }
 
 
 def _endpoints(facts, kind: str) -> tuple[Endpoint, ...]:
