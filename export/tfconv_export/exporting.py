@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import inspect
 import os
@@ -26,6 +27,7 @@ from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import outputs
 from tfconv_export import proof
+from tfconv_export import ranges
 from tfconv_export import report_files
 from tfconv_export import sensitivity
 from tfconv_export import targets
@@ -163,7 +165,7 @@ def export(
     """
     arguments = _as_flags(locals())
     recipe = conversion.Recipe(quantize, io_dtype, tuple(float_layers))
-    targets.check_mode(target, quantize)
+    targets.check_request(target, quantize)
     _check_request(recipe, representative_data, auto_float_layers, min_sqnr_db)
     planned = outputs.plan(
         {
@@ -209,8 +211,7 @@ def export(
     description = metadata.Metadata(
         name=pathlib.Path(source.origin).stem,
         version=model_version,
-        mean=calibration.per_channel(mean, 0.0),
-        stddev=calibration.per_channel(stddev, 1.0),
+        **_normalisation(mean, stddev),
         labels=() if labels is None else proof.read_labels(labels),
     )
     source = fix_shapes(source, _shapes(source, input_shape, readers))
@@ -224,7 +225,7 @@ def export(
             seed=seed,
             mean=mean,
             stddev=stddev,
-            progress=progress,
+            progress=functools.partial(progress, "reading"),
         )
         for reader, count in zip(
             readers,
@@ -315,7 +316,7 @@ def _shapes(source, given: Shapes, readers) -> Shapes:
     reader = next(filter(None, readers), None)
     if not open_ones or reader is None:
         return None
-    found = reader.shapes([item.name for item in source.inputs])
+    found = reader.shapes(source.inputs)
     return {
         item.name: tuple(
             new if dim is None else dim
@@ -326,11 +327,22 @@ def _shapes(source, given: Shapes, readers) -> Shapes:
     }
 
 
+def _normalisation(mean, stddev) -> dict[str, tuple[float, ...]]:
+    if mean is None and stddev is None:
+        return {}
+    return {
+        "mean": tuple(np.atleast_1d(0.0 if mean is None else mean).tolist()),
+        "stddev": tuple(
+            np.atleast_1d(1.0 if stddev is None else stddev).tolist()
+        ),
+    }
+
+
 def _warnings(examples, evaluation) -> tuple[str, ...]:
     found = list(examples.warnings)
     if evaluation is not None:
         found += evaluation.warnings
-        found += calibration.compare_ranges(examples, evaluation)
+        found += ranges.compare_ranges(examples.summaries, evaluation.summaries)
     return tuple(dict.fromkeys(found))
 
 
