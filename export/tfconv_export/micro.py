@@ -72,7 +72,7 @@ class TFLiteMicro:
     """
 
     def __init__(self, content: bytes):
-        _require_package()
+        check_installed()
         from tflite_micro.python.tflite_micro import runtime
 
         self.name = "TFLite Micro"
@@ -143,7 +143,8 @@ def _call(operator: flatbuffer.OperatorFacts) -> str:
     return f"{method(operator.name)}()"
 
 
-def _require_package() -> None:
+def check_installed() -> None:
+    """Raises a `UsageError` if TFLite Micro is not installed."""
     if importlib.util.find_spec("tflite_micro") is None:
         raise UsageError(
             "--target=micro needs the package tflite-micro, which exists for "

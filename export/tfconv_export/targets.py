@@ -22,24 +22,27 @@ class Target:
     Attributes:
         name: string, as `--target` names it.
         modes: tuple of strings, the `--quantize` modes that it runs.
+        check_installed: raises a `UsageError` if its tools are absent.
         judge: what its own tools say, from the target's name, the file's
             bytes and its facts.
     """
 
     name: str
     modes: tuple[str, ...]
+    check_installed: Callable[[], None]
     judge: Callable[[str, bytes, Facts], tuple[TargetReport, list[Check]]]
 
 
-def check_mode(target: str, quantize: str) -> None:
-    """Refuses what the target cannot run, before anything is converted.
+def check_request(target: str, quantize: str) -> None:
+    """Refuses what cannot be done, before anything is converted.
 
     Args:
         target: string, a name in `TARGETS`.
         quantize: string, the mode.
 
     Raises:
-        UsageError: if there is no such target, or it does not run the mode.
+        UsageError: if there is no such target, it does not run the mode, or
+            what judges it is not installed.
     """
     if target not in TARGETS:
         raise UsageError(
@@ -52,6 +55,7 @@ def check_mode(target: str, quantize: str) -> None:
             f"--target={target} does not run --quantize={quantize}; it must "
             f"be one of {', '.join(modes)}."
         )
+    TARGETS[target].check_installed()
 
 
 def judge(
@@ -107,6 +111,8 @@ def _judge_ethos_u(target, content, facts):
         f"{report.clock_hz / 1e6:g} MHz, {report.sram_bytes} bytes of SRAM "
         f"and {report.flash_bytes} of flash"
     )
+    if report.cpu_operators:
+        detail += ", all without what the CPU does"
     return report, [Check(name, True, detail)]
 
 
@@ -143,12 +149,23 @@ TARGETS = {
         Target(
             "litert",
             ("none", "float16", "dynamic", "int8", "int16x8"),
+            lambda: None,
             _judge_litert,
         ),
         # It has no kernels for float16, and none that mix float and int8.
-        Target("micro", ("none", "int8", "int16x8"), _judge_micro),
+        Target(
+            "micro",
+            ("none", "int8", "int16x8"),
+            micro.check_installed,
+            _judge_micro,
+        ),
         *(
-            Target(accelerator, ("int8", "int16x8"), _judge_ethos_u)
+            Target(
+                accelerator,
+                ("int8", "int16x8"),
+                vela.check_installed,
+                _judge_ethos_u,
+            )
             for accelerator in vela.ACCELERATORS
         ),
     )

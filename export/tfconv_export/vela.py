@@ -52,8 +52,9 @@ _BYTES_PER_KIB = 1024
 def compile_for(accelerator: str, content: bytes) -> TargetReport:
     """Compiles a file for an NPU.
 
-    Cycles and memory are Vela's estimates for its own configuration
-    `SYSTEM_CONFIGS` of the accelerator in `MEMORY_MODE`.
+    Cycles and memory are Vela's estimates of what the NPU does, without what
+    it leaves to the CPU, in the configuration `SYSTEM_CONFIGS` of the
+    accelerator and in `MEMORY_MODE`.
 
     Args:
         accelerator: string, one of `ACCELERATORS`.
@@ -63,11 +64,7 @@ def compile_for(accelerator: str, content: bytes) -> TargetReport:
         CheckError: if Vela cannot compile the file.
         UsageError: if Vela is not installed.
     """
-    if importlib.util.find_spec("ethosu") is None:
-        raise UsageError(
-            f"--target={accelerator} needs the package ethos-u-vela: "
-            "pip install 'tfconv[ethos-u]'."
-        )
+    check_installed()
     with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
         folder = pathlib.Path(directory)
         (folder / "model.tflite").write_bytes(content)
@@ -96,6 +93,15 @@ def compile_for(accelerator: str, content: bytes) -> TargetReport:
         cpu_operators=on_cpu,
         compiled=compiled,
     )
+
+
+def check_installed() -> None:
+    """Raises a `UsageError` if Vela is not installed."""
+    if importlib.util.find_spec("ethosu") is None:
+        raise UsageError(
+            "--target=ethos-u... needs the package ethos-u-vela: "
+            "pip install 'tfconv[ethos-u]'."
+        )
 
 
 def _run(accelerator: str, folder: pathlib.Path) -> subprocess.CompletedProcess:
