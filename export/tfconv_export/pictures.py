@@ -194,7 +194,7 @@ def _layer_sqnr(result: ExportResult, facts: Facts | None):
         0.75,
     )
     values = [layer.sqnr_db for layer in layers]
-    _bars(axes, values, worst=3 if len(layers) > 5 else 1)
+    _bars(axes, values, worst=3 if len(layers) > 5 else len(layers) > 1)
     return figure
 
 

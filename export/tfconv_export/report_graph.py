@@ -184,7 +184,6 @@ def _edge(edge: Edge) -> str:
     start, end = start - 8, end + 9
     return (
         f'<path class="edge" d="M{right} {start}H{lane - 5}q5 0 5 5V{end - 5}'
-        f'q0 5 -5 5H{right + 6}" data-from="{edge.source}" '
-        f'data-to="{edge.target}"/>'
+        f'q0 5 -5 5H{right + 6}"/>'
         f'<path class="tip" d="M{right + 7} {end - 4}v8l-7 -4z"/>'
     )

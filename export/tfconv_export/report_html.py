@@ -204,7 +204,9 @@ def _accuracy(result: ExportResult) -> tuple[str, str, str]:
 
 def _links(parts: list[Markup]) -> Markup:
     titles = [
-        part.split("<h2>", 1)[1].split("</h2>", 1)[0] for part in parts if part
+        Markup(part.split("<h2>", 1)[1].split("</h2>", 1)[0])
+        for part in parts
+        if part
     ]
     links = join(
         Markup(f'<a href="#{anchor(title)}">{title}</a>') for title in titles

@@ -79,7 +79,7 @@ def section(title: str, *parts: str) -> Markup:
 
 def anchor(title: str) -> str:
     """The name of a section in links."""
-    return re.sub(r"\W+", "-", title.lower()).strip("-")
+    return re.sub(r"\W+", "-", text(title).lower()).strip("-")
 
 
 def picture(image: bytes | None, alt: str, caption: str = "") -> Markup:

@@ -1,5 +1,7 @@
 """The sections of the page; one without anything to say is empty."""
 
+import math
+
 from tfconv_export import report_graph
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
@@ -183,7 +185,11 @@ def layers(
     if not result.layers:
         return _NOTHING
     places = positions(facts)
-    worst = {id(layer) for layer in worst_layers(result, 1)}
+    worst = {
+        id(layer)
+        for layer in worst_layers(result, 1)
+        if layer.sqnr_db != math.inf
+    }
     rows = [
         (
             str(places.get(layer.tensor, "")),

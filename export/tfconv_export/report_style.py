@@ -86,10 +86,10 @@ th, td {
   border-bottom: 1px solid var(--line);
 }
 th { font-weight: 500; color: var(--soft); white-space: nowrap; }
-td { overflow-wrap: anywhere; }
+td { overflow-wrap: anywhere; min-width: 84px; }
 th:last-child, td:last-child { padding-right: 0; }
-td.n, th.n { text-align: right; white-space: nowrap; }
-td.k { width: 1%; white-space: nowrap; overflow-wrap: normal; }
+td.n, th.n { text-align: right; white-space: nowrap; min-width: 0; }
+td.k { width: 1%; min-width: 0; white-space: nowrap; overflow-wrap: normal; }
 tr.worst td { color: var(--bad); font-weight: 600; }
 .pass { color: var(--good); font-weight: 600; }
 .fail { color: var(--bad); font-weight: 600; }
