@@ -207,4 +207,5 @@ def _verify(source, recipe, converted, examples, output) -> ExportResult:
         examples_origin=examples.origin,
         agreements=tuple(agreements),
         checks=tuple(checks),
+        float_layers=converted.float_layers,
     )

@@ -56,8 +56,15 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
     """
     if not getattr(model, "inputs", None):
         return _from_subclassed(model, origin, size)
-    names = _graph_names(model.input, model.inputs)
-    output_names = _graph_names(model.output, model.outputs)
+    is_sequential = isinstance(model, keras.Sequential)
+    names = _graph_names(
+        # A Sequential model has no `input` until it is called.
+        model.inputs if is_sequential else model.input,
+        model.inputs,
+    )
+    output_names = _graph_names(
+        model.outputs if is_sequential else model.output, model.outputs
+    )
     reference = _in_float32(model)
     try:
         exported = fold_channels_first(tfconv.from_keras(reference))
