@@ -9,6 +9,8 @@ import keras
 import tensorflow as tf
 
 from tfconv import ops
+from tfconv_export import float_layers
+from tfconv_export import layer_names
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
@@ -42,13 +44,17 @@ class Recipe:
             int16, weights in int8).
         io_dtype: string, the dtype of the file's input and outputs; `None`
             is the mode's default.
+        float_layers: tuple of regular expressions; the layers in whose name
+            one is found (`re.search`) stay in float32, in the integer modes.
 
     Raises:
-        UsageError: if there is no such mode, or it has no such I/O.
+        UsageError: if there is no such mode, or it has no such I/O, or its
+            layers cannot be in float.
     """
 
     quantize: str = "none"
     io_dtype: str | None = None
+    float_layers: tuple[str, ...] = ()
 
     def __post_init__(self):
         if self.quantize not in IO_DTYPES:
@@ -65,10 +71,15 @@ class Recipe:
                 f"--quantize={self.quantize}; it must be one of "
                 f"{', '.join(allowed)}."
             )
+        if self.float_layers and not self.is_integer:
+            raise UsageError(
+                f"--float_layers={','.join(self.float_layers)} is not possible "
+                f"with --quantize={self.quantize}; use it with int8 or int16x8."
+            )
 
     @property
     def is_integer(self) -> bool:
-        """Whether the file computes with integers only."""
+        """Whether the file computes with integers, but in `float_layers`."""
         return self.quantize in ("int8", "int16x8")
 
 
@@ -80,14 +91,28 @@ class Conversion:
         content: bytes of the TFLite file.
         depthwise_ops: int, how many depthwise convolutions the converter was
             given, or `None` if that is not known.
+        scopes: dict from a name scope in the file to the Keras layer; see
+            `layer_names.recording`.
+        float_content: bytes of the float32 file of the same graph, or `None`
+            if it was not made.
+        float_layers: the layers that were kept in float.
+        float_tensors: the names of the tensors that their operators compute.
     """
 
     content: bytes
     depthwise_ops: int | None
+    scopes: dict[str, str] = dataclasses.field(default_factory=dict)
+    float_content: bytes | None = None
+    float_layers: tuple[str, ...] = ()
+    float_tensors: frozenset[str] = frozenset()
 
 
 def convert(
-    source: Source, recipe: Recipe, examples: Examples | None
+    source: Source,
+    recipe: Recipe,
+    examples: Examples | None,
+    *,
+    also_float: bool = False,
 ) -> Conversion:
     """Converts a source at a batch of 1.
 
@@ -95,22 +120,25 @@ def convert(
         source: one whose shape is fixed.
         recipe: what to make.
         examples: the representative data, for the integer modes.
+        also_float: bool, whether to make the float32 file, too.
 
     Raises:
         CheckError: if the converter finds no way with TFLite's own operators.
+        UsageError: if there is no such layer to keep in float.
     """
     specs = {
         item.name: tf.TensorSpec((1, *item.shape), item.dtype, name=item.name)
         for item in source.inputs
     }
-    counts = []
+    counts, scopes = [], {}
 
     def serve(**inputs):
-        with ops.exporting():
+        with ops.exporting(), layer_names.recording() as recorded:
             outputs = source.exported(inputs)
         graph = tf.compat.v1.get_default_graph()
         types = [operation.type for operation in graph.get_operations()]
         counts.append(types.count("DepthwiseConv2dNative"))
+        scopes.update(recorded)
         return outputs
 
     with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
@@ -129,19 +157,39 @@ def convert(
             tf.saved_model.save(
                 module, directory, signatures={"serving_default": concrete}
             )
-        converter = tf.lite.TFLiteConverter.from_saved_model(directory)
-        _configure(converter, recipe, source, examples)
-        try:
-            with warnings.catch_warnings():
-                # It calibrates with an interpreter that it deprecates.
-                warnings.filterwarnings("ignore", ".*Interpreter is deprec")
-                content = converter.convert()
-        except Exception as error:
-            raise CheckError(
-                f"The model cannot be converted: {_reason(error)}"
-            ) from error
+        content = _converted(directory, recipe, source, examples)
+        float_content = None
+        if also_float or recipe.float_layers:
+            float_content = _converted(directory, Recipe(), source, None)
     known = source.kind == "keras"
-    return Conversion(content, counts[-1] if known else None)
+    conversion = Conversion(
+        content, counts[-1] if known else None, scopes, float_content
+    )
+    if not recipe.float_layers:
+        return conversion
+    layers = float_layers.matching(
+        recipe.float_layers, float_layers.layers_of(float_content, scopes)
+    )
+    content, names = float_layers.keep_in_float(
+        content, float_content, layers, scopes
+    )
+    return dataclasses.replace(
+        conversion, content=content, float_tensors=names, float_layers=layers
+    )
+
+
+def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:
+    converter = tf.lite.TFLiteConverter.from_saved_model(directory)
+    _configure(converter, recipe, source, examples)
+    try:
+        with warnings.catch_warnings():
+            # It calibrates with an interpreter that it deprecates.
+            warnings.filterwarnings("ignore", ".*Interpreter is deprec")
+            return converter.convert()
+    except Exception as error:
+        raise CheckError(
+            f"The model cannot be converted: {_reason(error)}"
+        ) from error
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:

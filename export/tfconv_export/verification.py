@@ -56,12 +56,14 @@ def inspect(
     checks = [
         _check_operators(facts),
         _check_depthwise_count(facts, conversion.depthwise_ops),
-        _check_conversions(facts),
-        _check_arithmetic(facts, recipe),
+        _check_conversions(facts, conversion.float_tensors),
+        _check_arithmetic(facts, recipe, conversion.float_tensors),
         _check_interface(facts, recipe, source),
     ]
     if recipe.is_integer:
-        checks.append(_check_integer_only(facts, recipe))
+        checks.append(
+            _check_integer_only(facts, recipe, conversion.float_tensors)
+        )
     if recipe.is_integer or recipe.quantize == "dynamic":
         checks.append(_check_per_channel(facts))
     return checks
@@ -283,9 +285,16 @@ def _check_depthwise_count(facts: Facts, wanted: int | None) -> Check:
     )
 
 
-def _check_conversions(facts: Facts) -> Check:
-    """QUANTIZE and DEQUANTIZE belong at float inputs and outputs only."""
-    stray = [op for op in facts.operators if _is_stray(op, facts)]
+def _check_conversions(facts: Facts, float_tensors: frozenset[str]) -> Check:
+    """QUANTIZE and DEQUANTIZE belong where the file is to be in float only.
+
+    At float inputs and outputs, that is, and around the layers left in float.
+    """
+    stray = [
+        op
+        for op in facts.operators
+        if _is_stray(op, facts) and not _is_around(op, facts, float_tensors)
+    ]
     names = ", ".join(
         f"{op.name} to {op.outputs[0].name or 'an unnamed tensor'}"
         for op in stray[:3]
@@ -308,6 +317,18 @@ def _is_stray(op: OperatorFacts, facts: Facts) -> bool:
         return False
     # Between two integer scales it is arithmetic, not a way out of integers.
     return "float" in source.dtype or "float" in target.dtype
+
+
+def _is_around(
+    op: OperatorFacts, facts: Facts, float_tensors: frozenset[str]
+) -> bool:
+    if op.name == "QUANTIZE":
+        return op.inputs[0].name in float_tensors
+    return all(
+        reader.outputs[0].name in float_tensors
+        for reader in facts.operators
+        if op.outputs[0] in reader.inputs
+    )
 
 
 def _check_interface(facts: Facts, recipe: Recipe, source: Source) -> Check:
@@ -363,9 +384,10 @@ _ARITHMETIC = {
 _MIN_DYNAMIC_WEIGHTS = 1024
 
 
-def _check_arithmetic(facts: Facts, recipe: Recipe) -> Check:
+def _check_arithmetic(
+    facts: Facts, recipe: Recipe, float_tensors: frozenset[str]
+) -> Check:
     """The weighty operators compute in what was asked for."""
-    wanted, allowed = _ARITHMETIC[recipe.quantize]
     unpacked = {
         op.outputs[0]: op.inputs[0]
         for op in facts.operators
@@ -375,6 +397,8 @@ def _check_arithmetic(facts: Facts, recipe: Recipe) -> Check:
     for op in facts.operators:
         if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             continue
+        is_kept = op.outputs[0].name in float_tensors
+        wanted, allowed = _ARITHMETIC["none" if is_kept else recipe.quantize]
         inputs, weights = op.inputs[:2]
         weights = unpacked.get(weights, weights)
         found[f"{inputs.dtype} by {weights.dtype}"] = None
@@ -393,11 +417,19 @@ def _check_arithmetic(facts: Facts, recipe: Recipe) -> Check:
     )
 
 
-def _check_integer_only(facts: Facts, recipe: Recipe) -> Check:
-    """Every operator but those at float inputs and outputs is integer."""
+def _check_integer_only(
+    facts: Facts, recipe: Recipe, float_tensors: frozenset[str]
+) -> Check:
+    """Every operator is integer but those that are to be in float."""
     problems = {}
+    kept = 0
     for op in facts.operators:
         if op.name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        if op.outputs[0].name in float_tensors:
+            kept += 1
+            if op.outputs[0].dtype != "float32":
+                problems[f"{op.name} was to be left in float"] = None
             continue
         operands = [t for t in (*op.inputs, *op.outputs) if t is not None]
         if any("float" in tensor.dtype for tensor in operands):
@@ -415,7 +447,12 @@ def _check_integer_only(facts: Facts, recipe: Recipe) -> Check:
     return Check(
         "integers only",
         not problems,
-        "; ".join(problems) or "no operator computes in float",
+        "; ".join(problems)
+        or (
+            f"only the {kept} operators that were left in float are not"
+            if kept
+            else "no operator computes in float"
+        ),
     )
 
 
