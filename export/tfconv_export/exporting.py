@@ -19,7 +19,7 @@ from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import data as data_sources
-from tfconv_export import equalization
+
 from tfconv_export import files
 from tfconv_export import golden
 from tfconv_export import layer_errors
@@ -29,13 +29,13 @@ from tfconv_export import outputs
 from tfconv_export import proof
 from tfconv_export import ranges
 from tfconv_export import report_files
+from tfconv_export import report_json
 from tfconv_export import sensitivity
 from tfconv_export import targets
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
-from tfconv_export.report import to_json
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
 from tfconv_export.source import fix_shapes
@@ -180,7 +180,7 @@ def export(
         },
         overwrite,
         output,
-        compiles=targets.compiles(target),
+        compiles=targets.TARGETS[target].compiles,
         report=report,
         c_array=c_array,
         report_dir=report_dir,
@@ -236,20 +236,23 @@ def export(
     if examples is None:
         examples = calibration.generate(source.inputs)
     if equalize:
-        source = equalization.equalized(source, examples)
+        raise NotImplementedError
 
     if auto_float_layers:
         recipe = sensitivity.choose_float_layers(
-            source, recipe, examples, min_sqnr_db, progress=progress
-        )
+            source, recipe, examples, min_sqnr_db
+        ).recipe
     progress("converting", 0, None)
-    converted = conversion.convert(source, recipe, examples, progress)
+    converted = conversion.convert(
+        source, recipe, examples, also_float=recipe.is_integer
+    )
     converted = proof.describe(converted, description)
     content = converted.content
     layers = ()
     if recipe.is_integer:
-        plain = conversion.convert(source, conversion.Recipe(), None)
-        layers = layer_errors.compare(plain.content, content, examples)
+        layers = layer_errors.compare(
+            converted.float_content, content, examples, converted.scopes
+        )
     progress("proving", 0, None)
     result, facts = proof.prove(
         source,
@@ -385,7 +388,7 @@ def _shown(value):
 def _reports(planned, result, facts) -> dict[pathlib.Path, bytes]:
     contents = {}
     if planned.report is not None:
-        contents[planned.report] = to_json(result, facts).encode()
+        contents[planned.report] = report_json.to_json(result, facts).encode()
     if planned.report_dir is not None:
         contents |= outputs.inside(
             planned.report_dir,

@@ -1,5 +1,6 @@
 """TFLite Micro: whether it runs a file, what it computes, what it needs."""
 
+import functools
 import importlib.util
 import re
 import signal
@@ -76,6 +77,7 @@ class TFLiteMicro:
         from tflite_micro.python.tflite_micro import runtime
 
         self.name = "TFLite Micro"
+        self.is_slow = True
         facts = flatbuffer.read(content)
         self.arena_bytes = _smallest_arena(content, len(facts.inputs))
         self._interpreter = runtime.Interpreter.from_bytes(
@@ -107,6 +109,11 @@ class TFLiteMicro:
             )
             for name, (index, details) in self._outputs.items()
         }
+
+    def step(self, output: str) -> float | None:
+        """The step of an output's quantization; `None` if it has none."""
+        _, details = self._outputs[output]
+        return float(details["quantization"][0]) or None
 
 
 def resolver(facts: Facts) -> str:
@@ -172,6 +179,8 @@ def _places(
     }
 
 
+# A file is loaded to be compared and to be judged.
+@functools.lru_cache(maxsize=1)
 def _smallest_arena(content: bytes, inputs: int) -> int:
     """Bytes of the smallest arena in which a file with `inputs` inputs runs.
 

@@ -1,5 +1,6 @@
 """A converted file -> everything that is known of it, and the verdict."""
 
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -8,11 +9,13 @@ from collections.abc import Sequence
 from tfconv_export import evaluation as evaluations
 from tfconv_export import flatbuffer
 from tfconv_export import metadata
+from tfconv_export import micro
 from tfconv_export import targets
 from tfconv_export import verification
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Conversion
 from tfconv_export.conversion import Recipe
+from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.progress import Progress
@@ -210,7 +213,9 @@ def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
             problems.append(
                 Check(f"runs on LiteRT {kernels}", False, _first_line(error))
             )
-    runtimes += targets.runtimes(target, content)
+    if target == "micro":
+        with contextlib.suppress(CheckError):  # which `targets.judge` tells
+            runtimes.append(micro.TFLiteMicro(content))
     return runtimes, problems
 
 

@@ -25,12 +25,14 @@ class Target:
         check_installed: raises a `UsageError` if its tools are absent.
         judge: what its own tools say, from the target's name, the file's
             bytes and its facts.
+        compiles: bool, whether it runs a file made of ours by its compiler.
     """
 
     name: str
     modes: tuple[str, ...]
     check_installed: Callable[[], None]
     judge: Callable[[str, bytes, Facts], tuple[TargetReport, list[Check]]]
+    compiles: bool = False
 
 
 def check_request(target: str, quantize: str) -> None:
@@ -165,6 +167,7 @@ TARGETS = {
                 ("int8", "int16x8"),
                 vela.check_installed,
                 _judge_ethos_u,
+                compiles=True,
             )
             for accelerator in vela.ACCELERATORS
         ),

@@ -68,7 +68,7 @@ def test_label_that_is_no_class_is_a_usage_error(path):
     y = np.zeros(len(X), int)
     y[7] = 3
     np.savez(path.with_suffix(".npz"), x=X, y=y)
-    with pytest.raises(tfconv_export.UsageError, match="label 3 in .* 7"):
+    with pytest.raises(tfconv_export.UsageError, match=r"label 3 in .* 7"):
         tfconv_export.export(
             classifier(), path, evaluation_data=path.with_suffix(".npz")
         )
