@@ -314,14 +314,26 @@ def _weight_ranges(result: ExportResult, facts: Facts | None):
     smallest = min((extent for extent in extents if extent), default=1.0)
     largest = max(*extents, smallest)
     if largest > 30 * smallest:
-        axes.set_xscale("symlog", linthresh=smallest)
-        # A decade each, but never so many that their labels meet.
-        axes.xaxis.get_major_locator().set_params(numticks=7)
+        low, high = (
+            10.0 ** math.floor(math.log10(extent))
+            for extent in (smallest, largest)
+        )
+        axes.set_xscale("symlog", linthresh=low)
+        ticks = [-high, -low, 0.0, low, high]
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.set_xticks([], minor=True)
     axes.set_xlim(-1.15 * largest, 1.15 * largest)
     axes.axvline(0, color="#b8c0c8", linewidth=0.8)
     for row, layer in enumerate(layers):
         low, high = layer.weight_minimum, layer.weight_maximum
-        axes.plot([low, high], [row, row], color=_BLUE, lw=5, alpha=0.35)
+        axes.plot(
+            [low, high],
+            [row, row],
+            color=_BLUE,
+            lw=5,
+            alpha=0.35,
+            solid_capstyle="butt",
+        )
         axes.plot([low, high], [row, row], "|", color=_BLUE, markersize=8)
         _at_right(axes, row, between(low, high), _GREY)
     return figure

@@ -106,7 +106,12 @@ def _header(result: ExportResult, name: str) -> Markup:
 def _verdict(result: ExportResult) -> Markup:
     failed, count = result.failed, len(result.checks)
     if not failed:
-        line = "The file computes what was trained, on the examples compared."
+        line = (
+            "The file computes what was trained, on the "
+            f"{_count(result.examples, 'example')} compared."
+        )
+        if result.warnings:
+            line = "Read the warnings before this file is used."
         return element(
             "div",
             join(

@@ -15,6 +15,7 @@ from tfconv_export.report_markup import text
 from tfconv_export.report_text import SQNR_BANDS
 from tfconv_export.report_text import between
 from tfconv_export.report_text import decibels
+from tfconv_export.report_text import elide
 from tfconv_export.report_text import milliseconds
 from tfconv_export.report_text import npu_share
 from tfconv_export.report_text import number
@@ -193,7 +194,7 @@ def layers(
     rows = [
         (
             str(places.get(layer.tensor, "")),
-            layer.layer or layer.tensor,
+            elide(layer.layer or layer.tensor, 64),
             layer.operator,
             f"{shape(layer.shape)} {layer.dtype}",
             Markup(_dot(sqnr_color(layer.sqnr_db)) + decibels(layer.sqnr_db)),
@@ -305,7 +306,7 @@ def _largest_tensors(facts: Facts) -> Markup:
 def _tensor_table(tensors: list[TensorFacts]) -> Markup:
     rows = [
         (
-            tensor.name,
+            elide(tensor.name, 64),
             f"{shape(tensor.shape)} {tensor.dtype}",
             f"{tensor_bytes(tensor):,}",
         )

@@ -73,6 +73,86 @@ def test_pictures_are_of_one_width_and_nothing_is_cut_off(case, names):
         assert all((edge == 255).all() for edge in frame), name
 
 
+def of_every_kind():
+    """Ratios and weights that differ by much, and several outputs."""
+    result, facts = report_results.plain()
+    ratios = (math.inf, -math.inf, math.nan, -12.0, 0.0, 55.0)
+    runtimes = ("LiteRT XNNPACK", "LiteRT reference", "TFLite Micro")
+    outputs = ("a_classification_head_with_a_long_name", "vad")
+    pairs = [(name, output) for name in runtimes for output in outputs]
+    return dataclasses.replace(
+        result,
+        layers=tuple(
+            dataclasses.replace(
+                layer,
+                sqnr_db=ratio,
+                weight_minimum=-(10.0 ** (place - 5)),
+                weight_maximum=10.0 ** (place - 4),
+            )
+            for place, (layer, ratio) in enumerate(
+                zip(result.layers, ratios, strict=False)
+            )
+        ),
+        agreements=tuple(
+            report_results.agreement(name, ratio, output)
+            for (name, output), ratio in zip(pairs, ratios, strict=True)
+        ),
+        scatters=tuple(
+            report_results.scatter(name, 0.03, output) for name, output in pairs
+        ),
+    ), facts
+
+
+def shown_ticks(axis) -> list:
+    low, high = sorted(axis.get_view_interval())
+    return [
+        label
+        for at, label in zip(
+            axis.get_ticklocs(), axis.get_ticklabels(), strict=True
+        )
+        if low <= at <= high
+    ]
+
+
+@pytest.mark.parametrize("case", [*report_results.ALL, "of_every_kind"])
+def test_no_two_texts_of_a_picture_lie_on_each_other(case, monkeypatch):
+    make_png, seen = pictures._png, []
+
+    def look(figure):
+        content = make_png(figure)
+        figure.draw_without_rendering()  # saving had another resolution
+        boxes = []
+        for axes in figure.axes:
+            texts = [
+                *axes.texts,
+                *shown_ticks(axes.xaxis),
+                *shown_ticks(axes.yaxis),
+                axes.xaxis.label,
+                axes.yaxis.label,
+                axes._left_title,
+            ]
+            for text in texts:
+                if text.get_text() and axes.axison:
+                    seen.append(text.get_text())
+                    # As high as the highest letter: they may touch.
+                    boxes.append(text.get_window_extent().shrunk(0.9, 0.7))
+        x0, y0, x1, y1 = np.array([box.extents for box in boxes]).T
+        overlaps = (
+            (x0[:, None] < x1)
+            & (x0 < x1[:, None])
+            & (y0[:, None] < y1)
+            & (y0 < y1[:, None])
+        )
+        np.testing.assert_array_equal(overlaps, np.eye(len(boxes), dtype=bool))
+        return content
+
+    monkeypatch.setattr(pictures, "_png", look)
+    make = {**report_results.ALL, "of_every_kind": of_every_kind}[case]
+    pictures.draw(*make())
+    assert len(seen) > 5
+    assert not any("math" in text for text in seen)
+
+
 def only_layers(*layers):
     result, facts = report_results.plain()
     return dataclasses.replace(
