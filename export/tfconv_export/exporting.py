@@ -249,7 +249,7 @@ def export(
     converted = proof.describe(converted, description)
     content = converted.content
     layers = ()
-    if recipe.is_integer:
+    if converted.float_content is not None:
         layers = layer_errors.compare(
             converted.float_content, content, examples, converted.scopes
         )

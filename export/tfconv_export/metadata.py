@@ -58,7 +58,11 @@ def add(content: bytes, metadata: Metadata) -> bytes:
     entry = schema.MetadataT()
     entry.name = NAME
     entry.buffer = len(model.buffers) - 1
-    model.metadata = [*(model.metadata or ()), entry]
+    # In the place of any that was there: a reader takes the first.
+    model.metadata = [
+        *(other for other in model.metadata or () if not _is_ours(other)),
+        entry,
+    ]
     added = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     if not metadata.labels:
         return added
@@ -75,10 +79,14 @@ def read(content: bytes) -> Metadata | None:
     """What a TFLite file says of itself; `None` if it says nothing."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     for entry in model.metadata or ():
-        if entry.name in (NAME, NAME.encode()):
+        if _is_ours(entry):
             encoded = bytes(model.buffers[entry.buffer].data)
             return _decode(encoded, _labels(content))
     return None
+
+
+def _is_ours(entry) -> bool:
+    return entry.name in (NAME, NAME.encode())
 
 
 def _labels(content: bytes) -> dict[str, tuple[str, ...]]:

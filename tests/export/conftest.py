@@ -25,7 +25,7 @@ def offer(monkeypatch, tmp_path):
         monkeypatch.setattr(
             conversion,
             "convert",
-            lambda *_: conversion.Conversion(content, depthwise_ops),
+            lambda *_, **__: conversion.Conversion(content, depthwise_ops),
         )
         path = tmp_path / "model.tflite"
         try:

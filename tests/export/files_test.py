@@ -227,7 +227,7 @@ def test_interrupted_write_changes_no_target(targets, monkeypatch):
 
 
 def test_interrupted_export_leaves_nothing(run, workplace, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(conversion, "convert", interrupted)

@@ -163,7 +163,7 @@ def test_subclassed_model_in_mixed_precision_is_exported_in_float32(path):
         layer.dtype_policy = "mixed_float16"
     tfconv_export.export(model, path)
     assert model.first.compute_dtype == "float16"
-    for layer in (model.first, model.second):
+    for layer in (model, model.first, model.second):
         layer.dtype_policy = "float32"
     expected = model(models.DATA)["all"].numpy()
     assert_close(expected, TFLiteFile(path).run(models.DATA)["all"])
@@ -186,15 +186,11 @@ def test_custom_module_makes_own_layers_known(run, workplace):
     models.sequential((40, 4), namespace["Twice"](name="twice")).save(
         workplace / "custom.keras"
     )
-    keras.saving.get_custom_objects().clear()
-    try:
-        arguments = "--model=custom.keras", "--output=out.tflite"
-        assert run(*arguments).status == 2
-        outcome = run(*arguments, "--custom_module=layers.py")
-        assert outcome.status == 0, outcome.stderr
-    finally:
-        keras.saving.get_custom_objects().clear()
-        keras.saving.register_keras_serializable("tests")(Subclassed)
+    del keras.saving.get_custom_objects()["mine>Twice"]
+    arguments = "--model=custom.keras", "--output=out.tflite"
+    assert run(*arguments).status == 2
+    outcome = run(*arguments, "--custom_module=layers.py")
+    assert outcome.status == 0, outcome.stderr
     file = TFLiteFile(workplace / "out.tflite")
     assert_close(2 * models.DATA, file.run_one_output(models.DATA))
 

@@ -135,11 +135,9 @@ def test_labels_are_a_file_after_the_model(tmp_path, path, given):
 
 
 def test_the_same_export_gives_the_same_bytes(tmp_path):
-    contents = set()
+    contents, model = set(), classifier()
     for name in ("a.tflite", "b.tflite"):
-        tfconv_export.export(
-            classifier(), tmp_path / name, labels=["a", "b", "c"]
-        )
+        tfconv_export.export(model, tmp_path / name, labels=["a", "b", "c"])
         contents.add((tmp_path / name).read_bytes())
     assert len(contents) == 1
 

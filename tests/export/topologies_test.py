@@ -57,7 +57,7 @@ def test_no_output_is_lost_when_names_resemble_one_another(path):
         )
     )
     found = list(exported(model, path).run(DATA).values())
-    assert set(found) == {"z", "a", "m"}
+    assert len(found) == 3
     for expected in model(DATA):
         errors = [np.abs(expected - values).max() for values in found]
         assert min(errors) < 1e-4
