@@ -14,10 +14,12 @@ a single number. The same as JSON, for names with a colon:
 """
 
 import dataclasses
+import gzip
 import json
 import math
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -191,12 +193,26 @@ def read(
         }
         index += 1
         size += int(length) + _FRAME
-    # TensorFlow takes a file that ends in a frame's header for a whole one.
-    if path.suffix != ".gz" and path.stat().st_size != size:
+    # TensorFlow takes some files that were cut off for whole ones.
+    if _size(path) != size:
         raise UsageError(
             f"{origin} cannot be read as a TFRecord file: it ends within "
             f"record {index}."
         )
+
+
+def _size(path: pathlib.Path) -> int | None:
+    """How many bytes of records a file holds; `None` if it is damaged."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    size = 0
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 20):
+                size += len(chunk)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return size
 
 
 def _decode(value, feature: Feature, name: str, origin: str, index: int):
