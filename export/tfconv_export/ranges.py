@@ -57,9 +57,8 @@ def judge_calibration(
     if first.used < _FEW:
         of = "" if first.used == first.available else f" of {first.available}"
         warnings.append(
-            f"{first.origin}: {first.used}{of} example"
-            f"{'s are' if first.used > 1 else ' is'} few to take the ranges "
-            "of the activations from; 100 to 200 are usual."
+            f"{first.origin}: only {first.used}{of} examples give the ranges "
+            "of the activations; 100 to 200 are usual."
         )
     for summary in summaries:
         if summary.minimum == summary.maximum:

@@ -14,10 +14,12 @@ a single number. The same as JSON, for names with a colon:
 """
 
 import dataclasses
+import gzip
 import json
 import math
 import os
 import pathlib
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -27,6 +29,8 @@ import tensorflow as tf
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 
+# Bytes that TFRecord adds to a record: its length and two checksums.
+_FRAME = 16
 _EXAMPLE = "--feature_spec='audio:float32:98,40;label:int64:'"
 
 
@@ -161,13 +165,17 @@ def read(
         )
     stored = {name: feature.stored for name, feature in spec.items()}
     parsed = records.map(
-        lambda record: tf.io.parse_single_example(record, stored)
+        lambda record: (
+            tf.io.parse_single_example(record, stored),
+            tf.strings.length(record),
+        )
     ).as_numpy_iterator()
-    index = 0
+    index = size = 0
     while True:
         try:
-            example = next(parsed, None)
-        except tf.errors.InvalidArgumentError as error:
+            example, length = next(parsed, (None, 0))
+        except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
+            # The latter when TensorFlow quotes what is no tf.train.Example.
             raise UsageError(
                 f"{origin} does not fit the --feature_spec in record {index}: "
                 f"{_brief(error)}{_described(records, index)}."
@@ -178,12 +186,33 @@ def read(
                 f"{index}: {_brief(error)}."
             ) from error
         if example is None:
-            return
+            break
         yield {
-            name: _decode(example[name], feature, name, f"{origin}", index)
+            name: _decode(example[name], feature, name, origin, index)
             for name, feature in spec.items()
         }
         index += 1
+        size += int(length) + _FRAME
+    # TensorFlow takes some files that were cut off for whole ones.
+    if _size(path) != size:
+        raise UsageError(
+            f"{origin} cannot be read as a TFRecord file: it ends within "
+            f"record {index}."
+        )
+
+
+def _size(path: pathlib.Path) -> int | None:
+    """How many bytes of records a file holds; `None` if it is damaged."""
+    if path.suffix != ".gz":
+        return path.stat().st_size
+    size = 0
+    try:
+        with gzip.open(path) as file:
+            while chunk := file.read(1 << 20):
+                size += len(chunk)
+    except (OSError, EOFError, zlib.error):
+        return None
+    return size
 
 
 def _decode(value, feature: Feature, name: str, origin: str, index: int):
@@ -198,8 +227,10 @@ def _decode(value, feature: Feature, name: str, origin: str, index: int):
     return np.frombuffer(value, feature.dtype).reshape(feature.shape)
 
 
-def _brief(error: tf.errors.OpError) -> str:
+def _brief(error: Exception) -> str:
     """TensorFlow's sentence without the graph's node in front."""
+    if not isinstance(error, tf.errors.OpError):
+        return "it is no tf.train.Example"
     text = error.message.splitlines()[0] if error.message else "unknown"
     text = text.split("}} ")[-1].split(" [Op:")[0].split(" [[")[0]
     return text.strip().rstrip(".")[:150]
