@@ -19,7 +19,6 @@ from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import data as data_sources
-
 from tfconv_export import files
 from tfconv_export import golden
 from tfconv_export import layer_errors

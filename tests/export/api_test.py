@@ -14,9 +14,9 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tests.export.tflite import TFLiteFile
+from tfconv_export import calibration
 from tfconv_export import loading
 from tfconv_export import verification
-from tfconv_export import calibration
 from tfconv_export.data import open_data
 from tfconv_export.runtimes import LiteRT
 
