@@ -52,8 +52,9 @@ def open_data(
             `path.py:function`; a `tf.data.Dataset` of examples without a batch
             axis (`dataset.unbatch()`); an array, a dict of arrays, or, where
             labelled, a pair `(x, y)`. See the module for what an example is.
-            A function and a dataset give arrays, dicts of arrays by input, or
-            pairs `(x, y)` of one of them and a label.
+            Functions and datasets give arrays, dicts of arrays by input, or
+            pairs `(x, y)` of one of them and a label. They are started anew
+            several times, and must give the same examples every time.
         argument: string, the flag that messages name.
         key: string, the name of the array that is the one input.
         feature_spec: what is in TFRecords; see `tfrecords`.
@@ -168,26 +169,29 @@ def _kind(path: pathlib.Path) -> str | None:
 
 def _load_function(module: str, name: str, origin: str) -> Callable:
     is_file = module.endswith(".py")
-    folder = (
-        os.path.dirname(os.path.abspath(module)) if is_file else os.getcwd()
-    )
-    path = sys.path.copy()
+    folder = os.path.abspath(os.path.dirname(module) if is_file else ".")
     sys.path.insert(0, folder)
     try:
         if is_file:
-            stem = pathlib.Path(module).stem
-            spec = importlib.util.spec_from_file_location(stem, module)
+            # Not its own name: it may be that of a module which others need.
+            alias = f"_tfconv_export_{pathlib.Path(module).stem}"
+            spec = importlib.util.spec_from_file_location(alias, module)
             loaded = importlib.util.module_from_spec(spec)
+            sys.modules[alias] = loaded
             spec.loader.exec_module(loaded)
         else:
             loaded = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{origin} cannot be imported: {type(error).__name__}: "
             f"{reason(error)}."
         ) from error
     finally:
-        sys.path[:] = path
+        # Behind all others, for what the function itself may import.
+        if sys.path[:1] == [folder]:
+            del sys.path[0]
+        if folder not in sys.path:
+            sys.path.append(folder)
     function = getattr(loaded, name, None)
     if not callable(function):
         raise UsageError(f"{origin}: {module} has no function {name}.")

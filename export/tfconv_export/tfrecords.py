@@ -19,6 +19,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import zlib
 from collections.abc import Iterator
 from typing import Any
@@ -231,8 +232,9 @@ def _brief(error: Exception) -> str:
     """TensorFlow's sentence without the graph's node in front."""
     if not isinstance(error, tf.errors.OpError):
         return "it is no tf.train.Example"
-    text = error.message.splitlines()[0] if error.message else "unknown"
-    text = text.split("}} ")[-1].split(" [Op:")[0].split(" [[")[0]
+    text = " ".join((error.message or "unknown").split()).split(" [[")[0]
+    said = re.search(r"\b(Feature|Key): .*|Could not parse example", text)
+    text = said[0] if said else text.split("}} ")[-1].split(" [Op:")[0]
     return text.strip().rstrip(".")[:150]
 
 

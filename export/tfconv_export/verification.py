@@ -212,7 +212,8 @@ def _agreement(
         same_argmax = float(same.mean())
     expected = expected.astype(np.float64)
     found = found.astype(np.float64)
-    error = found - expected
+    with np.errstate(invalid="ignore", over="ignore"):
+        error = found - expected
     max_error = float(np.abs(error).max())
     width = float(max(expected.max(), 0.0) - min(expected.min(), 0.0))
     rest = tuple(range(1, expected.ndim))

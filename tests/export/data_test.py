@@ -26,9 +26,17 @@ from tfconv_export.source import Input
 
 SPEC = "audio:float32:6,3; extra:int64:2; label:int64:"
 PROGRAM = """
+from __future__ import annotations
+import dataclasses
 import numpy as np
-from beside import SCALE
+import beside
+
+@dataclasses.dataclass
+class Nothing:
+    x: int
+
 def examples():
+    from beside import SCALE
     x = np.load("all.npz")
     for audio, extra, label in zip(x["audio"], x["extra"], x["label"]):
         yield {"audio": SCALE * audio, "extra": extra}, label
@@ -73,6 +81,7 @@ def files(tmp_path_factory):
     np.save(root / "one.npy", X[0])
     (root / "program.py").write_text(PROGRAM)
     (root / "beside.py").write_text("SCALE = 1\n")
+    (root / "exits.py").write_text("raise SystemExit(3)\n")
     return root
 
 
@@ -111,7 +120,8 @@ SOURCES = {
 def test_same_examples_come_from_every_source(files, monkeypatch, name):
     monkeypatch.chdir(files)
     monkeypatch.setattr(sys, "modules", sys.modules.copy())
-    path = sys.path.copy()
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    front = sys.path[0]
     examples = choose(SOURCES[name], TWO, labelled=True, feature_spec=SPEC)
     assert examples.summaries[0].available == COUNT
     for _ in range(2):
@@ -131,7 +141,7 @@ def test_same_examples_come_from_every_source(files, monkeypatch, name):
     )
     chosen = choose(X, count=5, seed=2)
     np.testing.assert_array_equal(stacked(unlabelled), stacked(chosen))
-    assert sys.path == path
+    assert sys.path[0] == front
 
 
 @settings(deadline=None, max_examples=20)
@@ -162,6 +172,7 @@ def test_shapes_are_known_before_the_open_dimensions_are(
 ):
     monkeypatch.chdir(files)
     monkeypatch.setattr(sys, "modules", sys.modules.copy())
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     inputs = (Input("audio", open_shape, tf.float32), TWO[1])
     reader = data.open_data(SOURCES[name], labelled=True, feature_spec=SPEC)
     assert reader.shapes(inputs) == {"audio": (6, 3), "extra": (2,)}
@@ -294,6 +305,7 @@ REFUSED = {
     "one example": ("one.npy", AUDIO, "array[None]"),
     "no module": ("nowhere:examples", AUDIO, "No module named 'nowhere'"),
     "no python file": ("nowhere.py:examples", AUDIO, "cannot be imported"),
+    "a program that ends": ("exits.py:examples", AUDIO, "SystemExit"),
     "no function": ("program.py:other", AUDIO, "no function other"),
     "not a function": ("beside.py:SCALE", AUDIO, "no function SCALE"),
 }
@@ -302,6 +314,7 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_data_that_cannot_be_used(files, monkeypatch, name):
     monkeypatch.chdir(files)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
     source, inputs, told = REFUSED[name]
     with pytest.raises(UsageError, match=re.escape(told)) as error:
         choose(source, inputs)

@@ -159,3 +159,23 @@ def test_ranges_come_from_the_array_that_was_chosen(
     file = TFLiteFile(workplace / "out.tflite")
     scale, _ = file.inputs["audio"]["quantization"]
     assert scale == pytest.approx(factor * np.ptp(models.DATA) / 255, rel=0.01)
+
+
+def test_ranges_and_open_steps_come_from_a_function(run, workplace):
+    (workplace / "program.py").write_text(
+        "import numpy as np\n"
+        "def examples():\n"
+        "    for example in np.load('data.npy'):\n"
+        "        yield 3 * example\n"
+    )
+    outcome = run(
+        "--model=open.keras",
+        "--output=out.tflite",
+        "--quantize=int8",
+        "--representative_data=program.py:examples",
+    )
+    assert outcome.status == 0, outcome.stderr
+    details = TFLiteFile(workplace / "out.tflite").inputs["audio"]
+    assert list(details["shape"]) == [1, 40, 4]
+    scale, _ = details["quantization"]
+    assert scale == pytest.approx(3 * np.ptp(models.DATA) / 255, rel=0.01)

@@ -125,7 +125,7 @@ GOOD = "audio:float32:6,3"
         ("empty.tfrecord", GOOD, "no examples"),
         ("foreign.tfrecord", GOOD, "cannot be read as a TFRecord file"),
         ("other.tfrecord", GOOD, "does not fit the --feature_spec in record 0"),
-        ("audio.tfrecord", "mel:float32:6,3", "audio (float, 18)"),
+        ("audio.tfrecord", "mel:float32:6,3", "record 0: Feature: mel "),
         ("audio.tfrecord", "audio:float32:6,4", "audio (float, 18)"),
         ("audio.tfrecord", "audio:int64:6,3", "audio (float, 18)"),
         ("audio.tfrecord", "audio:raw_int16:6,3", "audio (float, 18)"),
