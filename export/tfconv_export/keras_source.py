@@ -1,6 +1,7 @@
 """Keras models as sources: from files of Keras 3 and 2, and from memory."""
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import pathlib
@@ -62,9 +63,7 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
         model.inputs if is_sequential else model.input,
         model.inputs,
     )
-    output_names = _graph_names(
-        model.outputs if is_sequential else model.output, model.outputs
-    )
+    output_names = _output_names(model)
     reference = _in_float32(model)
     try:
         exported = fold_channels_first(tfconv.from_keras(reference))
@@ -84,6 +83,29 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
         reference=_named(reference, names, output_names),
         exported=_named(exported, names, output_names),
         trackable=exported,
+    )
+
+
+def with_exported(source: Source, model: keras.Model) -> Source:
+    """The source, with another functional model of the same ends exported.
+
+    Args:
+        source: one of a functional or Sequential model.
+        model: a clone of `source.trackable`, its layers' names included.
+    """
+    _name_last_axis(model)
+    names = [item.name for item in source.inputs]
+    return dataclasses.replace(
+        source,
+        exported=_named(model, names, _output_names(model)),
+        trackable=model,
+    )
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    is_sequential = isinstance(model, keras.Sequential)
+    return _graph_names(
+        model.outputs if is_sequential else model.output, model.outputs
     )
 
 
