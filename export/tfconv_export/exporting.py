@@ -19,6 +19,7 @@ from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import data as data_sources
+from tfconv_export import equalization
 from tfconv_export import files
 from tfconv_export import golden
 from tfconv_export import layer_errors
@@ -234,8 +235,11 @@ def export(
     )
     if examples is None:
         examples = calibration.generate(source.inputs)
+    changes = ()
     if equalize:
-        raise NotImplementedError
+        source, changes = equalization.equalized(
+            source, examples if representative_data is not None else None
+        )
 
     if auto_float_layers:
         recipe = sensitivity.choose_float_layers(
@@ -268,6 +272,9 @@ def export(
         result,
         output=str(planned.output),
         layers=tuple(layers),
+        equalized=tuple(
+            f"{change.producer} to {change.consumer}" for change in changes
+        ),
         warnings=_warnings(examples, evaluation),
         arguments=arguments,
         versions=_versions(),

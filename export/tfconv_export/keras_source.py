@@ -1,6 +1,7 @@
 """Keras models as sources: from files of Keras 3 and 2, and from memory."""
 
 import contextlib
+import dataclasses
 import inspect
 import json
 import pathlib
@@ -56,12 +57,13 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
     """
     if not getattr(model, "inputs", None):
         return _from_subclassed(model, origin, size)
-    if isinstance(model, keras.Sequential):
-        ends = model.inputs, model.outputs
-    else:
-        ends = model.input, model.output
-    names = _graph_names(ends[0], model.inputs)
-    output_names = _graph_names(ends[1], model.outputs)
+    is_sequential = isinstance(model, keras.Sequential)
+    names = _graph_names(
+        # A Sequential model has no `input` until it is called.
+        model.inputs if is_sequential else model.input,
+        model.inputs,
+    )
+    output_names = _output_names(model)
     reference = _in_float32(model)
     try:
         exported = fold_channels_first(tfconv.from_keras(reference))
@@ -81,6 +83,29 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
         reference=_named(reference, names, output_names),
         exported=_named(exported, names, output_names),
         trackable=exported,
+    )
+
+
+def with_exported(source: Source, model: keras.Model) -> Source:
+    """The source, with another functional model of the same ends exported.
+
+    Args:
+        source: one of a functional or Sequential model.
+        model: a clone of `source.trackable`, its layers' names included.
+    """
+    _name_last_axis(model)
+    names = [item.name for item in source.inputs]
+    return dataclasses.replace(
+        source,
+        exported=_named(model, names, _output_names(model)),
+        trackable=model,
+    )
+
+
+def _output_names(model: keras.Model) -> list[str]:
+    is_sequential = isinstance(model, keras.Sequential)
+    return _graph_names(
+        model.outputs if is_sequential else model.output, model.outputs
     )
 
 

@@ -7,6 +7,7 @@ import rich.table
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.metadata import Metadata
 from tfconv_export.report_json import to_json
 from tfconv_export.report_text import between
 from tfconv_export.report_text import clean
@@ -58,6 +59,8 @@ def print_table(
     _print_layers(result, console)
     if result.float_layers:
         _show(console, f"left in float: {', '.join(result.float_layers)}")
+    if result.equalized:
+        _show(console, f"equalized: {', '.join(result.equalized)}")
     if result.target is not None:
         _print_target(result, console)
     for warning in result.warnings:
@@ -133,6 +136,22 @@ def _print_target(result: ExportResult, console: rich.console.Console) -> None:
         console.print(resolver, highlight=False, markup=False, soft_wrap=True)
 
 
+def _show_metadata(console, described: Metadata) -> None:
+    version = f", version {described.version}" * bool(described.version)
+    _show(console, f"model: {described.name}{version}")
+    if described.stddev:
+        mean, stddev = (
+            ", ".join(f"{value:.6g}" for value in values)
+            for values in (described.mean, described.stddev)
+        )
+        _show(console, f"normalisation: (x - [{mean}]) / [{stddev}]")
+    if described.labels:
+        _show(
+            console,
+            f"labels of {described.labelled}: {', '.join(described.labels)}",
+        )
+
+
 def print_facts(
     path: str, facts: Facts, console: rich.console.Console | None = None
 ) -> None:
@@ -148,6 +167,8 @@ def print_facts(
         _show(console, f"description: {facts.description}")
     for name, count in facts.metadata.items():
         _show(console, f"metadata: {name}, {count:,} bytes")
+    if facts.described is not None:
+        _show_metadata(console, facts.described)
     ends = {
         ("", "input"): {tensor.name: tensor for tensor in facts.inputs},
         ("", "output"): {tensor.name: tensor for tensor in facts.outputs},
