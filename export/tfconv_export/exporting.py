@@ -253,9 +253,11 @@ def export(
     content = converted.content
     layers = ()
     if converted.float_content is not None:
-        layers = layer_errors.compare(
-            converted.float_content, content, examples, converted.scopes
-        )
+        # Of a file that does not run, the checks tell why.
+        with contextlib.suppress(RuntimeError):
+            layers = layer_errors.compare(
+                converted.float_content, content, examples, converted.scopes
+            )
     progress("proving", 0, None)
     result, facts = proof.prove(
         source,

@@ -19,6 +19,7 @@ import tfconv
 from tfconv.conversion import clone_with
 from tfconv.conversion import sharing_weights
 from tfconv_export import keras2
+from tfconv_export.addition import not_taken_for_bias
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.folding import fold_channels_first
@@ -182,7 +183,7 @@ def _from_subclassed(
                 argument: _filled(structure, values)
                 for argument, structure in arguments.items()
             }
-            with patched(model):
+            with patched(model), not_taken_for_bias():
                 outputs = model(**packed, training=False)
             return _named_outputs(outputs)
 
@@ -288,7 +289,8 @@ def _named(model: keras.Model, names: list[str], output_names: list[str]):
             (packed,) = values
         else:
             packed = keras.tree.pack_sequence_as(model.input, values)
-        outputs = keras.tree.flatten(model(packed, training=False))
+        with not_taken_for_bias():
+            outputs = keras.tree.flatten(model(packed, training=False))
         return dict(zip(output_names, outputs, strict=True))
 
     return function
