@@ -188,6 +188,9 @@ _DATA_FUNCTION = flags.DEFINE_string(
 )
 
 
+_HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
+
+
 def main(argv: list[str]) -> int:
     if argv[1:2] == ["inspect"]:
         return _inspect(argv[2:])
@@ -266,7 +269,7 @@ def _exit_status(argv: list[str]) -> int:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+    if set(_HELP) & set(argv[1:]):
         # absl's own shows the flags of the script, which has none when pip
         # has made it, and exits with 1.
         module = flags.FLAGS.find_module_defining_flag("model")

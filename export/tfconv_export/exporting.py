@@ -370,17 +370,17 @@ def _as_flags(given: dict[str, Any]) -> dict[str, Any]:
     """
     defaults = inspect.signature(export).parameters
     return {
-        name: _shown(value)
-        for name, value in given.items()
+        name: shown
+        for name, shown in ((n, _shown(v)) for n, v in given.items())
         if name not in ("progress", "overwrite")
-        and value is not defaults[name].default
+        and shown != _shown(defaults[name].default)
     }
 
 
 def _shown(value):
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
         return [_shown(item) for item in value]

@@ -140,7 +140,8 @@ def prove(
         examples_origin=examples.origin,
         agreements=tuple(agreements),
         checks=(*checks, *target_checks),
-        data=examples.summaries,
+        data=examples.summaries
+        + (evaluation.summaries if evaluation is not None else ()),
         accuracies=accuracies,
         scatters=tuple(scatters),
         float_layers=converted.float_layers,
