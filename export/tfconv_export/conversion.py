@@ -10,6 +10,7 @@ import tensorflow as tf
 
 from tfconv import ops
 from tfconv_export import float_layers
+from tfconv_export import int4
 from tfconv_export import layer_names
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
@@ -23,10 +24,12 @@ IO_DTYPES = {
     "dynamic": ("float32",),
     "int8": ("int8", "uint8", "float32"),
     "int16x8": ("int16", "float32"),
+    "int4": ("int8", "uint8", "float32"),
 }
 
 _INTEGER_OPS = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    "int4": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16x8": (
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ),
@@ -40,8 +43,9 @@ class Recipe:
     Attributes:
         quantize: string, `"none"` (float32), `"float16"` (weights in
             float16), `"dynamic"` (weights in int8, activations quantized as
-            they come), `"int8"` (all in int8) or `"int16x8"` (activations in
-            int16, weights in int8).
+            they come), `"int8"` (all in int8), `"int16x8"` (activations in
+            int16, weights in int8) or `"int4"` (as int8, but with convolutions
+            of 4-bit weights: experimental, see `int4`).
         io_dtype: string, the dtype of the file's input and outputs; `None`
             is the mode's default.
         float_layers: tuple of regular expressions; the layers in whose name
@@ -74,13 +78,14 @@ class Recipe:
         if self.float_layers and not self.is_integer:
             raise UsageError(
                 f"--float_layers={','.join(self.float_layers)} is not possible "
-                f"with --quantize={self.quantize}; use it with int8 or int16x8."
+                f"with --quantize={self.quantize}; use it with "
+                f"{', '.join(_INTEGER_OPS)}."
             )
 
     @property
     def is_integer(self) -> bool:
         """Whether the file computes with integers, but in `float_layers`."""
-        return self.quantize in ("int8", "int16x8")
+        return self.quantize in _INTEGER_OPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,8 +164,11 @@ def convert(
             )
         content = _converted(directory, recipe, source, examples)
         float_content = None
-        if also_float or recipe.float_layers:
+        is_int4 = recipe.quantize == "int4"
+        if also_float or recipe.float_layers or is_int4:
             float_content = _converted(directory, Recipe(), source, None)
+    if is_int4:
+        content = int4.with_int4_weights(content, float_content)
     known = source.kind == "keras"
     conversion = Conversion(
         content, counts[-1] if known else None, scopes, float_content

@@ -17,6 +17,8 @@ from tfconv_export.runtimes import quantize
 
 _MAX_EXAMPLES = 64
 
+_INPUT = "INPUT"
+
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 # They hand on what they are given, and its error with it.
@@ -49,7 +51,7 @@ def compare(
     """
     expected, found = _Run(float_content), _Run(quantized_content)
     pairs = _pairs(expected, found, scopes or {})
-    if not pairs:
+    if all(pair.operator == _INPUT for pair in pairs):
         raise UsageError(
             "The two files have no operators in common: are they of the same "
             "model?"
@@ -127,7 +129,7 @@ def _pairs(expected: _Run, found: _Run, scopes) -> list["_Pair"]:
             float_tensor=tensor,
             tensor=found.inputs()[name],
             layer=name,
-            operator="INPUT",
+            operator=_INPUT,
         )
         for name, tensor in expected.inputs().items()
         if name in found.inputs() and found.inputs()[name].scales

@@ -58,7 +58,7 @@ def choose_float_layers(
 
     Args:
         source: one whose shape is fixed.
-        recipe: int8 or int16x8; what it has in `float_layers` is kept.
+        recipe: an integer one; what it has in `float_layers` is kept.
         examples: the representative data, on which the file is measured, too.
         min_sqnr_db: float, what every output has to reach on LiteRT's
             XNNPACK and builtin kernels against the trained model, in decibels.
@@ -71,7 +71,8 @@ def choose_float_layers(
     if not recipe.is_integer:
         raise UsageError(
             "--auto_float_layers is not possible with "
-            f"--quantize={recipe.quantize}; use it with int8 or int16x8."
+            f"--quantize={recipe.quantize}; use it with an integer mode, such "
+            "as int8."
         )
     trial = _Trial(source, recipe, examples, max_examples)
     before = trial.sqnr_db(trial.fixed)

@@ -24,7 +24,13 @@ MAX_FLOAT32_ERROR = 1e-4
 
 # Healthy files measure 65 dB and more in float16, 25 and more with int8
 # weights. Those that a broken conversion leaves compute noise: below 8 dB.
-MIN_SQNR_DB = {"float16": 40.0, "dynamic": 10.0, "int8": 10.0, "int16x8": 10.0}
+MIN_SQNR_DB = {
+    "float16": 40.0,
+    "dynamic": 10.0,
+    "int8": 10.0,
+    "int16x8": 10.0,
+    "int4": 10.0,
+}
 
 # A probability that hardly moves has no signal to compare the noise with. Its
 # step is fixed, and not taken from the data; the error then is the rounding of
@@ -325,11 +331,11 @@ def _is_around(
 ) -> bool:
     if op.name == "QUANTIZE":
         return op.inputs[0].name in float_tensors
-    return all(
-        reader.outputs[0].name in float_tensors
-        for reader in facts.operators
-        if op.outputs[0] in reader.inputs
-    )
+    readers = [
+        other for other in facts.operators if op.outputs[0] in other.inputs
+    ]
+    names = {reader.outputs[0].name for reader in readers}
+    return bool(names) and names <= float_tensors
 
 
 def _check_interface(facts: Facts, recipe: Recipe, source: Source) -> Check:
@@ -379,6 +385,7 @@ _ARITHMETIC = {
     "dynamic": ("float32", {"float32", "int8"}),
     "int8": ("int8", {"int8"}),
     "int16x8": ("int16", {"int8"}),
+    "int4": ("int8", {"int4"}),
 }
 
 # The converter's own threshold for dynamic quantization.
@@ -399,7 +406,10 @@ def _check_arithmetic(
         if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
             continue
         is_kept = op.outputs[0].name in float_tensors
-        wanted, allowed = _ARITHMETIC["none" if is_kept else recipe.quantize]
+        mode = "none" if is_kept else recipe.quantize
+        if mode == "int4" and op.name == "FULLY_CONNECTED":
+            mode = "int8"
+        wanted, allowed = _ARITHMETIC[mode]
         inputs, weights = op.inputs[:2]
         weights = unpacked.get(weights, weights)
         found[f"{inputs.dtype} by {weights.dtype}"] = None
