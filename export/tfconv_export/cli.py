@@ -44,10 +44,11 @@ _ARGUMENTS = [
     flags.DEFINE_enum(
         "quantize",
         "none",
-        ["none", "float16", "dynamic", "int8", "int16x8"],
+        ["none", "float16", "dynamic", "int8", "int16x8", "int4"],
         "none: float32. float16: weights in float16. dynamic: weights in int8. "
         "int8: everything in int8. int16x8: activations in int16, weights in "
-        "int8. The last two need --representative_data.",
+        "int8. int4: as int8, with weights of convolutions in 4 bits "
+        "(experimental). The last three need --representative_data.",
     ),
     flags.DEFINE_enum(
         "io_dtype",
