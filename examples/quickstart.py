@@ -315,16 +315,21 @@ def main(argv: list[str]) -> None:
     trained = output_dir / "model.keras"
     model.save(trained)
     shuffled = np.random.default_rng(seed).permutation(audio[~test])
+    features = features_of(audio[test])
+    # What tfconv-export needs, to be tried on this model.
+    representative = output_dir / "representative.npy"
+    np.save(representative, features_of(shuffled[:200]))
+    np.savez(output_dir / "evaluation.npz", x=features, y=labels[test])
+    (output_dir / "words.txt").write_text("".join(f"{w}\n" for w in words))
     for name, quantize in (("float32", "none"), ("int8", "int8")):
         tfconv_export.export(
             trained,
             output_dir / f"{name}.tflite",
             quantize=quantize,
-            representative_data=features_of(shuffled[:200]),
+            representative_data=representative,
             overwrite=True,
         )
 
-    features = features_of(audio[test])
     found = model.predict(features, batch_size=256, verbose=0).argmax(axis=1)
     rows = [("Keras", trained, found, "-")]
     for name in ("float32", "int8"):

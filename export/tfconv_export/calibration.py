@@ -1,171 +1,247 @@
-"""Representative data: from a file to checked examples, one at a time."""
+"""From data to checked examples, a few of them chosen, one at a time."""
 
 import dataclasses
-import os
-import pathlib
-import zipfile
+import operator
+from collections.abc import Callable
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from tfconv_export.errors import UsageError
+from tfconv_export.normalization import normalization
+from tfconv_export.ranges import Statistics
+from tfconv_export.ranges import judge_calibration
+from tfconv_export.readers import Reader
+from tfconv_export.readers import no_examples
+from tfconv_export.result import DataSummary
 from tfconv_export.source import Input
 
-_CHUNK = 256
+# Chosen examples that take no more are kept, and not read again.
+_KEPT_BYTES = 1 << 26
+
+Example = dict[str, np.ndarray]
+Progress = Callable[[int, int | None], None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """Examples that a model can be run on.
+    """Examples that a model can be run on, the same ones every time.
 
     Attributes:
-        arrays: dict from an input's name to an array of shape `(n, *shape)`,
-            of any float or integer dtype.
         origin: string, where they come from, for messages and the report.
-        dtypes: dict from an input's name to the NumPy dtype it takes.
+        indices: array of ints, their numbers in the data, ascending.
+        summaries: what was read, for each input.
+        warnings: sentences on what may spoil a calibration.
+        read: from such numbers to an iterator over `(number, example, label)`,
+            with a label of `None` where there are none.
     """
 
-    arrays: dict[str, np.ndarray]
     origin: str
-    dtypes: dict[str, np.dtype]
+    indices: np.ndarray
+    summaries: tuple[DataSummary, ...]
+    warnings: tuple[str, ...]
+    read: Callable[[np.ndarray], Iterator[tuple[int, Example, int | None]]]
 
     def __len__(self) -> int:
-        return len(next(iter(self.arrays.values())))
+        return len(self.indices)
 
-    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+    def __iter__(self) -> Iterator[Example]:
         """Every example as batches of one, by input, in the model's dtypes."""
-        for index in range(len(self)):
-            yield {
-                name: np.asarray(array[index], self.dtypes[name])[np.newaxis]
-                for name, array in self.arrays.items()
-            }
+        for _, example, _ in self.read(self.indices):
+            yield example
+
+    def labelled(self) -> Iterator[tuple[Example, int]]:
+        """Every example with its label, which is an int of at least 0."""
+        for _, example, label in self.read(self.indices):
+            yield example, label
 
     def sample(self, count: int) -> "Examples":
         """At most `count` of them, evenly spread."""
         step = -(-len(self) // count)
-        arrays = {name: array[::step] for name, array in self.arrays.items()}
-        return dataclasses.replace(self, arrays=arrays)
+        return dataclasses.replace(self, indices=self.indices[::step])
 
 
-def load(
-    data: "os.PathLike | str | np.ndarray", key: str | None = None
-) -> tuple[np.ndarray, str]:
-    """Reads representative data.
-
-    Args:
-        data: path of a `.npy` file (memory-mapped) or a `.npz` file, or an
-            array.
-        key: string, the name of the array in a `.npz` file that holds more
-            than one.
-
-    Returns:
-        `(array, origin)`.
-
-    Raises:
-        UsageError: if there is nothing to read, or it is not numbers.
-    """
-    if not isinstance(data, (str, os.PathLike)):
-        array, origin = np.asarray(data), "the given array"
-    else:
-        origin = f"--representative_data={os.fspath(data)}"
-        array = _read(pathlib.Path(data), key, origin)
-    if array.dtype.kind not in "fiub":
-        raise UsageError(
-            f"{origin} must hold floats or integers, but its dtype is "
-            f"{array.dtype}."
-        )
-    return array, origin
-
-
-def check(
-    array: np.ndarray, origin: str, inputs: tuple[Input, ...]
+def choose(
+    reader: Reader,
+    inputs: tuple[Input, ...],
+    *,
+    count: int | None = 1000,
+    seed: int = 0,
+    mean: "float | tuple[float, ...] | None" = None,
+    stddev: "float | tuple[float, ...] | None" = None,
+    progress: Progress | None = None,
 ) -> Examples:
-    """Makes sure that a model of these inputs can be run on the data.
+    """Chooses examples, and makes sure that the model can be run on them.
+
+    Of NumPy data, only the chosen examples are read; of functions and
+    TFRecords all of them, twice. Later passes read the chosen ones again only
+    where they take more than 64 MiB.
 
     Args:
-        array: as from `load`.
-        origin: as from `load`.
+        reader: as from `data.open_data`.
         inputs: the model's inputs, of fixed shapes.
+        count: int, how many to choose at most, at random, in the data's
+            order; `None` for all.
+        seed: int, of that choice.
+        mean: float, or one for each channel, to subtract from the data.
+        stddev: likewise, to divide by afterwards.
+        progress: called with how many examples are done, and of how many, or
+            `None` where that is not known.
 
     Raises:
-        UsageError: if the data is empty, of another shape, or not finite.
+        UsageError: if the data is empty, of another shape, not finite, or does
+            not fit the model's dtypes; or if another argument is wrong.
     """
-    (item,) = inputs
-    shape, dtype = item.shape, item.dtype.as_numpy_dtype
-    if array.ndim == 0 or len(array) == 0:
+    if count is not None and _integer(count, "num_calibration_examples") < 1:
         raise UsageError(
-            f"{origin} holds no examples: its shape is {array.shape}; the "
-            "first axis counts the examples."
+            f"--num_calibration_examples={count} must be at least 1."
         )
-    if array.shape[1:] != tuple(shape):
-        raise UsageError(
-            f"{origin} holds an array of shape {array.shape}, but the model "
-            f"takes examples of shape {tuple(shape)}: an array of shape "
-            f"{('n', *shape)} is needed, the first axis counting the "
-            "examples.".replace("'", "")
+    if _integer(seed, "seed") < 0:
+        raise UsageError(f"--seed={seed} must not be negative.")
+    normalize = normalization(inputs, mean, stddev)
+    progress = progress or (lambda done, total: None)
+
+    def read(indices: np.ndarray | None):
+        for index, arrays, label in reader.read(inputs, indices):
+            example = {
+                item.name: _example(
+                    normalize(item.name, arrays[item.name]),
+                    item,
+                    f"{reader.origin} holds",
+                    index,
+                )
+                for item in inputs
+            }
+            if label is not None:
+                label = _label(label, reader.origin, index)
+            yield index, example, label
+
+    available = reader.count(inputs)
+    if available is None:
+        available = 0
+        for _ in read(None):
+            available += 1
+            progress(available, None)
+    if not available:
+        raise no_examples(reader.origin)
+    indices = np.arange(available)
+    if count is not None and count < available:
+        rng = np.random.default_rng(seed)
+        indices = np.sort(rng.choice(available, count, replace=False))
+
+    statistics = {item.name: Statistics() for item in inputs}
+    size = sum(
+        int(np.prod(item.shape, dtype=np.int64)) * item.dtype.size
+        for item in inputs
+    )
+    kept = {} if size * len(indices) <= _KEPT_BYTES else None
+    for done, (index, example, label) in enumerate(read(indices), 1):
+        for name, value in example.items():
+            statistics[name].add(value)
+            value.flags.writeable = False
+        if kept is not None:
+            kept[index] = index, example, label
+        progress(done, len(indices))
+    summaries = tuple(
+        DataSummary(
+            input=name,
+            origin=reader.origin,
+            available=available,
+            used=len(indices),
+            minimum=found.minimum,
+            maximum=found.maximum,
+            mean=found.mean,
+            stddev=found.stddev,
         )
-    for start in range(0, len(array), _CHUNK):
-        chunk = array[start : start + _CHUNK]
-        with np.errstate(over="ignore"):
-            finite = np.isfinite(chunk.astype(dtype, copy=False))
-        if not finite.all():
-            index = start + int(np.argwhere(~finite)[0][0])
-            raise UsageError(
-                f"{origin} holds NaN or infinite values, first in example "
-                f"{index}; remove or repair such examples."
-            )
-    return Examples({item.name: array}, origin, {item.name: np.dtype(dtype)})
+        for name, found in statistics.items()
+    )
+    is_calibration = reader.wanted.argument == "representative_data"
+    return Examples(
+        origin=reader.origin,
+        indices=indices,
+        summaries=summaries,
+        warnings=judge_calibration(summaries) if is_calibration else (),
+        read=(
+            read
+            if kept is None
+            else lambda indices: (kept[int(index)] for index in indices)
+        ),
+    )
 
 
 def generate(inputs: tuple[Input, ...], count: int = 16) -> Examples:
     """Standard normal examples (integers: 0 or 1), always the same ones."""
     rng = np.random.default_rng(0)
-    arrays, dtypes = {}, {}
+    arrays = {}
     for item in inputs:
-        dtype = np.dtype(item.dtype.as_numpy_dtype)
+        shape = (count, 1, *item.shape)
         if item.dtype.is_floating:
-            array = rng.standard_normal((count, *item.shape))
+            array = rng.standard_normal(shape)
         else:
-            array = rng.integers(0, 2, (count, *item.shape))
-        arrays[item.name], dtypes[item.name] = array.astype(dtype), dtype
-    return Examples(arrays, "generated data", dtypes)
+            array = rng.integers(0, 2, shape)
+        arrays[item.name] = array.astype(item.dtype.as_numpy_dtype)
+
+    def read(indices):
+        for index in map(int, indices):
+            example = {name: array[index] for name, array in arrays.items()}
+            yield index, example, None
+
+    return Examples("generated data", np.arange(count), (), (), read)
 
 
-def _read(path: pathlib.Path, key: str | None, origin: str) -> np.ndarray:
-    if not path.is_file():
-        raise UsageError(f"{origin} is not a file.")
-    if path.suffix not in (".npy", ".npz"):
-        raise UsageError(f"{origin} must be a .npy or a .npz file.")
+def _example(
+    value: np.ndarray, item: Input, told: str, index: int
+) -> np.ndarray:
+    """The value as a batch of one in the input's dtype, a copy."""
+    dtype = np.dtype(item.dtype.as_numpy_dtype)
+    if not (
+        item.dtype.is_floating or item.dtype.is_integer or dtype.kind == "b"
+    ):
+        raise UsageError(
+            f"Input {item.name} takes {item.dtype.name}, of which no data can "
+            "be given; export a model of numbers."
+        )
+    if value.dtype.kind == "f" and not np.isfinite(value).all():
+        raise UsageError(
+            f"{told} NaN or infinite values, first in example {index}; remove "
+            "or repair such examples."
+        )
+    with np.errstate(all="ignore"):
+        cast = np.array(value, dtype, order="C")[np.newaxis]
+    if item.dtype.is_floating:
+        bad = ~np.isfinite(cast[0])
+        what = "which is infinite as"
+    else:
+        bad = cast[0] != value
+        what = "which is not a value of"
+    if bad.any():
+        raise UsageError(
+            f"{told} {value[bad][0]:g} in example {index}, {what} "
+            f"{dtype.name}, the dtype of input {item.name}."
+        )
+    return cast
+
+
+def _label(value: Any, origin: str, index: int) -> int:
+    """A label as an int, from a number or a row of scores."""
+    value = np.asarray(value)
+    if value.dtype.kind in "fiub" and value.size and value.ndim < 2:
+        if value.size > 1 and np.isfinite(value).all():
+            return int(np.argmax(value))
+        label = value.reshape(-1)[0]
+        if value.size == 1 and label >= 0 and label == np.floor(label) < 2**31:
+            return int(label)
+    shown = f"{value.reshape(-1)[0]}" if value.size == 1 else "an array"
+    raise UsageError(
+        f"{origin} has {shown} of shape {value.shape} and dtype {value.dtype} "
+        f"as the label of example {index}; one integer of at least 0 is "
+        "needed, or a row of scores."
+    )
+
+
+def _integer(value: Any, flag: str) -> int:
     try:
-        # Never pickles: loading one would run what is in it.
-        if not zipfile.is_zipfile(path):
-            return np.lib.format.open_memmap(path, mode="r")
-        with (
-            open(path, "rb") as file,
-            np.load(file, allow_pickle=False) as arrays,
-        ):
-            return arrays[_choose_key(arrays.files, key, origin)]
-    except UsageError:
-        raise
-    except Exception as error:
-        # NumPy raises whatever its parsers do, SyntaxError and zlib.error too.
-        reason = str(error).splitlines()[:1] or [type(error).__name__]
-        raise UsageError(
-            f"{origin} cannot be read as a NumPy file of numbers: {reason[0]}"
-        ) from error
-
-
-def _choose_key(names: list[str], key: str | None, origin: str) -> str:
-    listed = ", ".join(names) or "none"
-    if key is None:
-        if len(names) == 1:
-            return names[0]
-        raise UsageError(
-            f"{origin} holds {len(names)} arrays ({listed}); choose one with "
-            "--representative_key."
-        )
-    if key not in names:
-        raise UsageError(
-            f"{origin} holds no array named {key}; it holds: {listed}."
-        )
-    return key
+        return operator.index(value)
+    except TypeError as error:
+        raise UsageError(f"--{flag}={value} must be an integer.") from error

@@ -6,85 +6,190 @@ is written only if it computes what was trained, with TFLite's own operators.
   tfconv-export --model=model.keras --output=model.tflite
   tfconv-export --model=model.keras --output=model.tflite --quantize=int8 \\
       --representative_data=features.npy
+  tfconv-export --model=model.keras --output=model.tflite --quantize=int8 \\
+      --representative_data=features.npy --target=ethos-u55-128 \\
+      --c_array=model.cc --report_dir=report
   tfconv-export inspect model.tflite
 
 The last prints what is in a TFLite file, whoever made it.
 
-Exit status: 0 written; 1 a check failed, nothing written; 2 wrong usage.
+Exit status: 0 written; 1 a check failed, and nothing was written but the
+reports that were asked for; 2 wrong usage.
 """
 
 import contextlib
 import os
-import signal
 import sys
-import tempfile
-import traceback
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import rich.progress
 from absl import app
 from absl import flags
 
+from tfconv_export import process
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 
-_MODEL = flags.DEFINE_string(
-    "model",
+# Every flag is an argument of `exporting.export` of the same name.
+_ARGUMENTS = [
+    flags.DEFINE_string(
+        "model",
+        None,
+        "The trained model: a .keras file, an .h5 file or a SavedModel "
+        "directory.",
+    ),
+    flags.DEFINE_string("output", None, "The TFLite file to write."),
+    flags.DEFINE_enum(
+        "quantize",
+        "none",
+        ["none", "float16", "dynamic", "int8", "int16x8", "int4"],
+        "none: float32. float16: weights in float16. dynamic: weights in int8. "
+        "int8: everything in int8. int16x8: activations in int16, weights in "
+        "int8. int4: as int8, with weights of convolutions in 4 bits "
+        "(experimental). The last three need --representative_data.",
+    ),
+    flags.DEFINE_enum(
+        "io_dtype",
+        None,
+        ["float32", "int8", "uint8", "int16"],
+        "The dtype of inputs and outputs. Default: int8 for --quantize=int8, "
+        "int16 for int16x8, else float32.",
+    ),
+    flags.DEFINE_multi_string(
+        "float_layers",
+        [],
+        "A regular expression; layers whose names it finds stay in float32. "
+        "May be given several times.",
+    ),
+    flags.DEFINE_bool(
+        "auto_float_layers",
+        False,
+        "Keep the fewest most sensitive layers in float32 until --min_sqnr_db "
+        "is reached.",
+    ),
+    flags.DEFINE_float(
+        "min_sqnr_db",
+        None,
+        "The signal-to-noise ratio that every output must have, in decibels. "
+        "Default: 10, and 40 for float16.",
+    ),
+    flags.DEFINE_bool(
+        "equalize",
+        False,
+        "Even out the ranges of channels before quantizing; the float model "
+        "computes the same.",
+    ),
+    flags.DEFINE_string(
+        "representative_data",
+        None,
+        "Examples like those the model was trained on, preprocessed alike: a "
+        ".npy or .npz file whose first axis counts them, a directory of such "
+        "files, or TFRecord files. int8 and int16x8 take the ranges of the "
+        "activations from it, and every mode is checked on it.",
+    ),
+    flags.DEFINE_string(
+        "representative_key",
+        None,
+        "Which array of an .npz file with more than one.",
+    ),
+    flags.DEFINE_string(
+        "feature_spec",
+        None,
+        "What is in the TFRecord files: NAME:DTYPE:SHAPE;..., such as "
+        "log_mel:float32:98,40;label:int64:",
+    ),
+    flags.DEFINE_integer(
+        "num_calibration_examples",
+        1000,
+        "At most how many examples of the representative data to use, chosen "
+        "at random.",
+    ),
+    flags.DEFINE_integer("seed", 0, "Of that choice."),
+    flags.DEFINE_list(
+        "mean", None, "To subtract from the data: one value, or one a channel."
+    ),
+    flags.DEFINE_list("stddev", None, "To divide the data by then, likewise."),
+    flags.DEFINE_string(
+        "evaluation_data",
+        None,
+        "Examples with labels, for the accuracy of the model and of the file: "
+        "an .npz file with x and y, TFRecord files with a feature label, or "
+        "module:function, which yields (x, y).",
+    ),
+    flags.DEFINE_integer(
+        "num_evaluation_examples", 1000, "At most how many of those to use."
+    ),
+    flags.DEFINE_multi_string(
+        "input_shape",
+        None,
+        "The input shape without the batch, such as 98,40, where the model "
+        "leaves it open; NAME:98,40, once for each, if it has several inputs.",
+    ),
+    flags.DEFINE_string("signature", None, "Which one of a SavedModel."),
+    flags.DEFINE_string(
+        "custom_module",
+        None,
+        "A Python file to run first, which registers your own layers.",
+    ),
+    flags.DEFINE_bool(
+        "unsafe_deserialization",
+        False,
+        "Load a model with Lambda layers, which runs Python code from the "
+        "file.",
+    ),
+    flags.DEFINE_string(
+        "target",
+        "litert",
+        "What is to run the file, and has to prove that it can: litert, micro "
+        "(TFLite Micro), or an NPU such as ethos-u55-128.",
+    ),
+    flags.DEFINE_bool(
+        "require_npu",
+        False,
+        "Fail if the NPU leaves an operator to the CPU.",
+    ),
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "A text file with the name of one class a line, for the metadata.",
+    ),
+    flags.DEFINE_string("model_version", "", "For the metadata."),
+    flags.DEFINE_bool(
+        "overwrite", False, "Replace the files to write if they exist."
+    ),
+    flags.DEFINE_string(
+        "report", None, "A JSON file to write the result and all checks to."
+    ),
+    flags.DEFINE_string(
+        "report_dir",
+        None,
+        "A directory to write report.html, report.json, pictures and data for "
+        "Model Explorer to.",
+    ),
+    flags.DEFINE_string(
+        "golden_dir",
+        None,
+        "A directory to write golden vectors to: inputs, and what TFLite's "
+        "reference kernels compute of them, as .npy and C++.",
+    ),
+    flags.DEFINE_string(
+        "c_array",
+        None,
+        "A C++ source file (.cc) to write the bytes that the target runs to, "
+        "as an aligned constant array, and its header (.h) beside it.",
+    ),
+]
+_DATA_FUNCTION = flags.DEFINE_string(
+    "data_function",
     None,
-    "The trained model: a .keras file, an .h5 file or a SavedModel directory.",
+    "In place of --representative_data: module:function or path.py:function, "
+    "called without arguments, which yields one example after the other.",
 )
-_OUTPUT = flags.DEFINE_string("output", None, "The TFLite file to write.")
-_QUANTIZE = flags.DEFINE_enum(
-    "quantize",
-    "none",
-    ["none", "float16", "dynamic", "int8", "int16x8"],
-    "none: float32. float16: weights in float16. dynamic: weights in int8. "
-    "int8: everything in int8. int16x8: activations in int16, weights in "
-    "int8. The last two need --representative_data.",
-)
-_REPRESENTATIVE_DATA = flags.DEFINE_string(
-    "representative_data",
-    None,
-    "A .npy or .npz file of examples like those the model was trained on, "
-    "preprocessed alike; the first axis counts them. int8 and int16x8 take "
-    "the ranges of the activations from it, and every mode is checked on it.",
-)
-_REPRESENTATIVE_KEY = flags.DEFINE_string(
-    "representative_key",
-    None,
-    "Which array of an .npz file with more than one.",
-)
-_IO_DTYPE = flags.DEFINE_enum(
-    "io_dtype",
-    None,
-    ["float32", "int8", "uint8", "int16"],
-    "The dtype of input and outputs. Default: int8 for --quantize=int8, int16 "
-    "for int16x8, else float32.",
-)
-_INPUT_SHAPE = flags.DEFINE_list(
-    "input_shape",
-    None,
-    "The input shape without the batch, such as 98,40, where the model leaves "
-    "it open.",
-)
-_OVERWRITE = flags.DEFINE_bool(
-    "overwrite", False, "Replace the files to write if they exist."
-)
-_REPORT = flags.DEFINE_string(
-    "report", None, "A JSON file to write the result and all checks to."
-)
-_C_ARRAY = flags.DEFINE_string(
-    "c_array",
-    None,
-    "A C++ source file (.cc) to write the same bytes to, as an aligned "
-    "constant array, and its header (.h) beside it.",
-)
-_UNSAFE_DESERIALIZATION = flags.DEFINE_bool(
-    "unsafe_deserialization",
-    False,
-    "Load a model with Lambda layers, which runs Python code from the file.",
-)
+
+
+_HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
 def main(argv: list[str]) -> int:
@@ -92,33 +197,30 @@ def main(argv: list[str]) -> int:
         return _inspect(argv[2:])
     if len(argv) > 1:
         raise UsageError(f"Unexpected argument: {argv[1]}")
+    arguments = {flag.name: flag.value for flag in _ARGUMENTS}
     # Not required in their definitions: those hold for every program that
     # imports this module.
-    for flag in (_MODEL, _OUTPUT):
-        if flag.value is None:
-            raise UsageError(f"--{flag.name} must be given (see --help).")
-    input_shape = _parse_shape(_INPUT_SHAPE.value)
-    verbose = flags.FLAGS.verbosity > 0
-    with contextlib.nullcontext() if verbose else _quiet():
+    for name in ("model", "output"):
+        if arguments[name] is None:
+            raise UsageError(f"--{name} must be given (see --help).")
+    if _DATA_FUNCTION.value is not None:
+        if arguments["representative_data"] is not None:
+            raise UsageError(
+                "--data_function and --representative_data are two ways to "
+                "say the same; give one of them."
+            )
+        arguments["representative_data"] = _DATA_FUNCTION.value
+    arguments["input_shape"] = _parse_shapes(arguments["input_shape"])
+    for name in ("mean", "stddev"):
+        arguments[name] = _parse_numbers(name, arguments[name])
+    with _unless_verbose(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
         from tfconv_export import report
         from tfconv_export.exporting import export
 
         try:
             result, failure = None, None
-            result = export(
-                _MODEL.value,
-                _OUTPUT.value,
-                quantize=_QUANTIZE.value,
-                representative_data=_REPRESENTATIVE_DATA.value,
-                representative_key=_REPRESENTATIVE_KEY.value,
-                io_dtype=_IO_DTYPE.value,
-                input_shape=input_shape,
-                overwrite=_OVERWRITE.value,
-                report=_REPORT.value,
-                c_array=_C_ARRAY.value,
-                unsafe_deserialization=_UNSAFE_DESERIALIZATION.value,
-            )
+            result = export(**arguments, progress=progress)
         except CheckError as error:
             result, failure = error.result, error
     if result is not None:
@@ -134,7 +236,7 @@ def _inspect(paths: list[str]) -> int:
             "inspect takes one TFLite file: tfconv-export inspect FILE. "
             f"Received: {' '.join(paths) or 'none'}"
         )
-    with contextlib.nullcontext() if flags.FLAGS.verbosity > 0 else _quiet():
+    with _unless_verbose():
         from tfconv_export import flatbuffer
         from tfconv_export import report
 
@@ -147,48 +249,10 @@ def run() -> None:
     """The command: parses `sys.argv`, and exits."""
     # `bazel run` starts in a folder of its own; paths are the caller's.
     os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
-    app.run(_exit_status_of_child, flags_parser=_parse_flags)
-
-
-def _exit_status_of_child(argv: list[str]) -> int:
-    """Runs `main` in a process of its own: the converter may crash."""
-    if not hasattr(os, "fork") or "tensorflow" in sys.modules:
-        # Forking is safe only before TensorFlow starts its threads.
-        return _exit_status(argv)
-    with tempfile.TemporaryDirectory(prefix="tfconv-") as scratch:
-        child = os.fork()
-        if not child:
-            os.environ["TMPDIR"] = tempfile.tempdir = scratch
-            os._exit(_flushed_exit_status(argv))
-        status = _wait(child)
-    if os.WIFSIGNALED(status):
-        name = signal.Signals(os.WTERMSIG(status)).name
-        print(
-            f"tfconv-export: the conversion crashed with {name}; nothing was "
-            "written. --verbosity=1 shows what TensorFlow said last.",
-            file=sys.stderr,
-        )
-        return 1
-    return os.WEXITSTATUS(status)
-
-
-def _flushed_exit_status(argv: list[str]) -> int:
-    try:
-        status = _exit_status(argv)
-        sys.stdout.flush()
-    except BaseException:
-        traceback.print_exc()
-        status = 1
-    sys.stderr.flush()
-    return status
-
-
-def _wait(child: int) -> int:
-    while True:
-        try:
-            return os.waitpid(child, 0)[1]
-        except KeyboardInterrupt:
-            continue  # Ctrl-C reaches the child too, which says so and ends.
+    app.run(
+        lambda argv: process.in_a_child(_exit_status, argv),
+        flags_parser=_parse_flags,
+    )
 
 
 def _exit_status(argv: list[str]) -> int:
@@ -205,29 +269,8 @@ def _exit_status(argv: list[str]) -> int:
         return 130
 
 
-@contextlib.contextmanager
-def _quiet():
-    """Holds back what TensorFlow's C++ writes to stderr, unless we crash."""
-    sys.stderr.flush()
-    stderr = os.dup(2)
-    with tempfile.TemporaryFile() as held:
-        os.dup2(held.fileno(), 2)
-        try:
-            yield
-        except (UsageError, CheckError, KeyboardInterrupt):
-            raise
-        except BaseException:
-            held.seek(0)
-            os.write(stderr, held.read())
-            raise
-        finally:
-            sys.stderr.flush()
-            os.dup2(stderr, 2)
-            os.close(stderr)
-
-
 def _parse_flags(argv: list[str]) -> list[str]:
-    if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+    if set(_HELP) & set(argv[1:]):
         # absl's own shows the flags of the script, which has none when pip
         # has made it, and exits with 1.
         module = flags.FLAGS.find_module_defining_flag("model")
@@ -241,20 +284,68 @@ def _parse_flags(argv: list[str]) -> list[str]:
         sys.exit(2)
 
 
-def _parse_shape(dims: list[str] | None) -> tuple[int, ...] | None:
-    if dims is None:
+def _unless_verbose():
+    if flags.FLAGS.verbosity > 0:
+        return contextlib.nullcontext()
+    return process.quiet()
+
+
+@contextlib.contextmanager
+def _progress():
+    """A bar on the terminal, if there is one, that goes when it is done."""
+    bar = rich.progress.Progress(transient=True)
+    tasks = {}
+
+    def update(task: str, done: int, total: int | None) -> None:
+        if task not in tasks:
+            tasks[task] = bar.add_task(task, total=total)
+        bar.update(tasks[task], completed=done, total=total)
+
+    with bar if bar.console.is_terminal else contextlib.nullcontext():
+        yield update
+
+
+def _parse_shapes(given: list[str] | None):
+    """`98,40` -> a tuple; `audio:98,40`, `motion:50,6` -> a dict of them."""
+    if given is None:
         return None
-    if not dims or not all(dim.strip().isdecimal() for dim in dims):
+    named = {}
+    for text in given:
+        name, separator, dims = text.rpartition(":")
+        if not separator and len(given) == 1:
+            return _parse_shape(text, dims)
+        if not separator or name in named:
+            raise UsageError(
+                f"--input_shape={text} is one of several; write each as "
+                "--input_shape=NAME:98,40 with the name of its input."
+            )
+        named[name] = _parse_shape(text, dims)
+    return named
+
+
+def _parse_shape(text: str, dims: str) -> tuple[int, ...]:
+    sizes = [dim.strip() for dim in dims.split(",")]
+    if not all(size.isdecimal() for size in sizes):
         raise UsageError(
-            f"--input_shape={','.join(dims)} must be sizes separated by "
-            "commas, such as 98,40."
+            f"--input_shape={text} must be sizes separated by commas, such as "
+            "98,40."
         )
-    shape = tuple(int(dim) for dim in dims)
+    shape = tuple(map(int, sizes))
     if 0 in shape:
-        raise UsageError(
-            f"--input_shape={','.join(dims)} must hold no dimension of 0."
-        )
+        raise UsageError(f"--input_shape={text} must hold no dimension of 0.")
     return shape
+
+
+def _parse_numbers(flag: str, given: list[str] | None):
+    if given is None:
+        return None
+    try:
+        return tuple(float(text) for text in given)
+    except ValueError as error:
+        raise UsageError(
+            f"--{flag}={','.join(given)} must be numbers separated by commas, "
+            "such as 0.5 or 0.4,0.6."
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,48 +1,89 @@
 """The whole way from a trained model to a proved file, as one call."""
 
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import inspect
 import os
 import pathlib
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
+import tfconv
 from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
+from tfconv_export import data as data_sources
+from tfconv_export import equalization
 from tfconv_export import files
-from tfconv_export import flatbuffer
+from tfconv_export import golden
+from tfconv_export import layer_errors
 from tfconv_export import loading
-from tfconv_export import verification
+from tfconv_export import metadata
+from tfconv_export import outputs
+from tfconv_export import proof
+from tfconv_export import ranges
+from tfconv_export import report_files
+from tfconv_export import report_json
+from tfconv_export import sensitivity
+from tfconv_export import targets
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
-from tfconv_export.report import to_json
-from tfconv_export.result import Check
-from tfconv_export.result import Endpoint
+from tfconv_export.progress import Progress
+from tfconv_export.progress import silent
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
 from tfconv_export.source import fix_shapes
 
+_OPTIONAL = ("tflite-micro", "ethos-u-vela", "matplotlib")
+
+Path = os.PathLike | str
+Data = Path | np.ndarray | dict[str, np.ndarray] | Callable
+
 
 def export(
-    model: "keras.Model | os.PathLike | str",
-    output: "os.PathLike | str",
+    model: "keras.Model | Path",
+    output: Path,
     *,
     quantize: str = "none",
-    representative_data: "np.ndarray | os.PathLike | str | None" = None,
-    representative_key: str | None = None,
     io_dtype: str | None = None,
+    float_layers: Sequence[str] = (),
+    auto_float_layers: bool = False,
+    min_sqnr_db: float | None = None,
+    equalize: bool = False,
+    representative_data: "Data | None" = None,
+    representative_key: str | None = None,
+    feature_spec: Path | None = None,
+    num_calibration_examples: int = 1000,
+    seed: int = 0,
+    mean: "float | Sequence[float] | None" = None,
+    stddev: "float | Sequence[float] | None" = None,
+    evaluation_data: "Data | None" = None,
+    num_evaluation_examples: int = 1000,
     input_shape: Shapes = None,
-    overwrite: bool = False,
-    report: "os.PathLike | str | None" = None,
-    c_array: "os.PathLike | str | None" = None,
     signature: str | None = None,
-    custom_module: "os.PathLike | str | None" = None,
+    custom_module: Path | None = None,
     unsafe_deserialization: bool = False,
+    target: str = "litert",
+    require_npu: bool = False,
+    labels: "Path | Sequence[str] | None" = None,
+    model_version: str = "",
+    overwrite: bool = False,
+    report: Path | None = None,
+    report_dir: Path | None = None,
+    golden_dir: Path | None = None,
+    c_array: Path | None = None,
+    progress: Progress = silent,
 ) -> ExportResult:
     """Converts a trained model to TFLite, proves the file and writes it.
 
-    The file has a batch of 1, and is compared with the model, on LiteRT,
-    before it is written.
+    The file has a batch of 1, and is compared with the model, on LiteRT and on
+    the target's own interpreter, before it is written.
 
     Args:
         model: path of a `.keras` file, an `.h5` file (of Keras 3 or 2) or a
@@ -51,34 +92,65 @@ def export(
         output: path of the TFLite file.
         quantize: string, `"none"`, `"float16"`, `"dynamic"`, `"int8"` or
             `"int16x8"`; see `conversion.Recipe`.
-        representative_data: array of shape `(n, *input_shape)`, or path of a
-            `.npy` or `.npz` file with one, of any float or integer dtype.
-            Needed for `"int8"` and `"int16x8"`, which take the ranges of the
-            activations from it. In every mode the file is compared with the
-            model on it; otherwise on generated data.
-        representative_key: string, which array of a `.npz` file.
-        io_dtype: string, the dtype of input and outputs: `"float32"`, or
+        io_dtype: string, the dtype of inputs and outputs: `"float32"`, or
             `"int8"` (default) or `"uint8"` with `"int8"`, or `"int16"`
             (default) with `"int16x8"`.
+        float_layers: regular expressions; the layers whose names one of them
+            finds stay in float32, in the integer modes.
+        auto_float_layers: bool, whether to keep the fewest most sensitive
+            layers in float32 until `min_sqnr_db` is reached.
+        min_sqnr_db: float, the signal-to-noise ratio in decibels that every
+            output of the file must have. Default: 10, and 40 for float16.
+        equalize: bool, whether to even out the ranges of channels before
+            quantizing. The float model computes the same.
+        representative_data: examples like those the model was trained on, of
+            which int8 and int16x8 take the ranges of the activations, and on
+            which every file is compared with the model: arrays, paths or a
+            function; see `data.open_data`. Without, the file is compared on
+            generated data.
+        representative_key: string, which array of a `.npz` file.
+        feature_spec: what is in TFRecord files; see `data.open_data`.
+        num_calibration_examples: int, at most how many examples to use, chosen
+            at random.
+        seed: int, of that choice.
+        mean: float, or one for each channel, to subtract from the examples.
+        stddev: likewise, to divide them by then.
+        evaluation_data: examples with labels, for the accuracy of the model
+            and of the file; see `data.open_data`.
+        num_evaluation_examples: int, at most how many of them to use.
         input_shape: tuple of ints without the batch, or a dict of them by
             input, where the model leaves a dimension open. By default that of
             the representative data.
-        overwrite: bool, whether the files to write may exist.
-        report: path of a JSON file for the result.
-        c_array: path of a C++ source file for the same bytes as an array; its
-            header is written beside it. See `c_array.write`.
         signature: string, which signature of a SavedModel.
         custom_module: path of a Python file that is run first: it registers
             your own layers with `keras.saving.register_keras_serializable`.
         unsafe_deserialization: bool, whether to run the Python code of
             `Lambda` layers in a file.
+        target: string, what is to run the file: `"litert"`, `"micro"` (TFLite
+            Micro) or an NPU such as `"ethos-u55-128"`; see `targets.TARGETS`.
+        require_npu: bool, whether an operator that the NPU leaves to the CPU
+            fails.
+        labels: names of the classes, or path of a text file with one a line,
+            for the metadata in the file.
+        model_version: string, for the metadata in the file.
+        overwrite: bool, whether the files to write may exist.
+        report: path of a JSON file for the result.
+        report_dir: path of a directory for the report as a page, with its
+            pictures; see `report_files.contents`.
+        golden_dir: path of a directory for inputs, and what the reference
+            kernels compute of them; see `golden.contents`.
+        c_array: path of a C++ source file for the bytes that the target runs
+            as an array; its header is written beside it. See `c_array.write`.
+        progress: function called as `progress(task, done, total)` along the
+            way; `total` is `None` where it is not known.
 
     Returns:
         The result. All its checks have passed.
 
     Raises:
         UsageError: if the request cannot be carried out; nothing is written.
-        CheckError: if the file failed a check; nothing is written.
+        CheckError: if the file failed a check; nothing is written but the
+            reports that were asked for.
 
     Example:
 
@@ -89,41 +161,46 @@ def export(
     ...     representative_data=features,
     ... )
     >>> result.size
-    26632
+    27044
     """
-    recipe = conversion.Recipe(quantize, io_dtype)
-    targets = {"output": files.check_target(output, overwrite, "output")}
-    if report is not None:
-        targets["report"] = files.check_target(report, overwrite, "report")
-    if c_array is not None:
-        source_path, header_path = c_arrays.targets(pathlib.Path(c_array))
-        targets["c_array"] = files.check_target(
-            source_path, overwrite, "c_array"
-        )
-        targets["c_array (its header)"] = files.check_target(
-            header_path, overwrite, "c_array"
-        )
-    files.check_distinct(
-        targets,
+    arguments = _as_flags(locals())
+    recipe = conversion.Recipe(quantize, io_dtype, tuple(float_layers))
+    targets.check_request(target, quantize)
+    _check_request(recipe, representative_data, auto_float_layers, min_sqnr_db)
+    planned = outputs.plan(
         {
             name: path
             for name, path in (
                 ("model", model),
                 ("representative_data", representative_data),
+                ("evaluation_data", evaluation_data),
+                ("labels", labels),
             )
             if isinstance(path, (str, os.PathLike))
         },
+        overwrite,
+        output,
+        compiles=targets.TARGETS[target].compiles,
+        report=report,
+        c_array=c_array,
+        report_dir=report_dir,
+        golden_dir=golden_dir,
     )
-    if recipe.is_integer and representative_data is None:
-        raise UsageError(
-            f"--quantize={quantize} needs --representative_data: examples "
-            "from which to take the ranges of the activations."
+    readers = [
+        None
+        if given is None
+        else data_sources.open_data(
+            given,
+            argument,
+            key=representative_key,
+            feature_spec=feature_spec,
+            labelled=argument == "evaluation_data",
         )
-    array = origin = None
-    if representative_data is not None:
-        array, origin = calibration.load(
-            representative_data, representative_key
+        for argument, given in (
+            ("representative_data", representative_data),
+            ("evaluation_data", evaluation_data),
         )
+    ]
     if custom_module is not None:
         loading.run_module(custom_module)
     source = loading.load(
@@ -131,81 +208,213 @@ def export(
         unsafe_deserialization=unsafe_deserialization,
         signature=signature,
     )
-    if input_shape is None and array is not None and len(source.inputs) == 1:
-        input_shape = _shape_of_open(source.inputs[0].shape, array.shape[1:])
-    source = fix_shapes(source, input_shape)
-    if array is None:
+    description = metadata.Metadata(
+        name=pathlib.Path(source.origin).stem,
+        version=model_version,
+        **_normalisation(mean, stddev),
+        labels=() if labels is None else proof.read_labels(labels),
+    )
+    source = fix_shapes(source, _shapes(source, input_shape, readers))
+    examples, evaluation = (
+        None
+        if reader is None
+        else calibration.choose(
+            reader,
+            source.inputs,
+            count=count,
+            seed=seed,
+            mean=mean,
+            stddev=stddev,
+            progress=functools.partial(progress, "reading"),
+        )
+        for reader, count in zip(
+            readers,
+            (num_calibration_examples, num_evaluation_examples),
+            strict=True,
+        )
+    )
+    if examples is None:
         examples = calibration.generate(source.inputs)
-    else:
-        examples = calibration.check(array, origin, source.inputs)
+    changes = ()
+    if equalize:
+        source, changes = equalization.equalized(
+            source, examples if representative_data is not None else None
+        )
 
-    converted = conversion.convert(source, recipe, examples)
-    result = _verify(source, recipe, converted, examples, targets["output"])
+    if auto_float_layers:
+        recipe = sensitivity.choose_float_layers(
+            source, recipe, examples, min_sqnr_db
+        ).recipe
+    progress("converting", 0, None)
+    converted = conversion.convert(
+        source, recipe, examples, also_float=recipe.is_integer
+    )
+    converted = proof.describe(converted, description)
+    content = converted.content
+    layers = ()
+    if converted.float_content is not None:
+        layers = layer_errors.compare(
+            converted.float_content, content, examples, converted.scopes
+        )
+    progress("proving", 0, None)
+    result, facts = proof.prove(
+        source,
+        recipe,
+        converted,
+        examples,
+        evaluation=evaluation,
+        target=target,
+        require_npu=require_npu,
+        min_sqnr_db=min_sqnr_db,
+        progress=progress,
+    )
+    result = dataclasses.replace(
+        result,
+        output=str(planned.output),
+        layers=tuple(layers),
+        equalized=tuple(
+            f"{change.producer} to {change.consumer}" for change in changes
+        ),
+        warnings=_warnings(examples, evaluation),
+        arguments=arguments,
+        versions=_versions(),
+    )
+    reports = _reports(planned, result, facts)
     if result.failed:
+        # What went wrong is what a report is looked at for.
+        files.write_all(reports)
         names = ", ".join(check.name for check in result.failed)
         raise CheckError(
             f"{len(result.failed)} of {len(result.checks)} checks failed "
-            f"({names}); nothing was written.",
+            f"({names}); nothing was written"
+            f"{' but the report' if reports else ''}.",
             result,
         )
-    contents = {targets["output"]: converted.content}
-    if report is not None:
-        contents[targets["report"]] = to_json(result).encode()
-    if c_array is not None:
-        contents |= c_arrays.write(converted.content, targets["c_array"])
-    files.write_all(contents)
+    files.write_all(_contents(planned, content, result, examples) | reports)
     return result
 
 
-def _shape_of_open(known, found):
-    """The data's dimensions where the model leaves them open."""
-    if None not in known or len(known) != len(found):
-        return None
-    return tuple(
-        new if dim is None else dim
-        for dim, new in zip(known, found, strict=True)
-    )
-
-
-def _endpoints(facts, kind: str) -> tuple[Endpoint, ...]:
-    named = {tensor.name: tensor for tensor in getattr(facts, kind)}
-    if facts.signatures:
-        named = getattr(facts.signatures[0], kind)
-    return tuple(
-        Endpoint(
-            name=name,
-            shape=tensor.shape,
-            dtype=tensor.dtype,
-            scale=tensor.scales[0] if tensor.scales else None,
-            zero_point=tensor.zero_points[0] if tensor.zero_points else None,
+def _check_request(recipe, data, auto_float_layers, min_sqnr_db) -> None:
+    if recipe.is_integer and data is None:
+        raise UsageError(
+            f"--quantize={recipe.quantize} needs --representative_data: "
+            "examples from which to take the ranges of the activations."
         )
-        for name, tensor in named.items()
-    )
+    if auto_float_layers and not recipe.is_integer:
+        raise UsageError(
+            f"--auto_float_layers is not possible with --quantize="
+            f"{recipe.quantize}; it must be int8 or int16x8."
+        )
+    if auto_float_layers and min_sqnr_db is None:
+        raise UsageError(
+            "--auto_float_layers needs --min_sqnr_db: the signal-to-noise "
+            "ratio to be reached, in decibels."
+        )
+    if min_sqnr_db is not None and recipe.quantize == "none":
+        raise UsageError(
+            "--min_sqnr_db is not possible with --quantize=none, whose error "
+            "is held to float32's rounding; leave it out."
+        )
 
 
-def _verify(source, recipe, converted, examples, output) -> ExportResult:
-    facts = flatbuffer.read(converted.content)
-    checks = verification.inspect(facts, recipe, source, converted)
-    agreements = []
-    try:
-        agreements = verification.compare(converted.content, source, examples)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
-        checks.append(Check("runs on LiteRT", False, reason))
-    checks += verification.judge(agreements, recipe, facts)
-    return ExportResult(
-        model=source.origin,
-        output=str(output),
-        quantize=recipe.quantize,
-        io_dtype=recipe.io_dtype,
-        inputs=_endpoints(facts, "inputs"),
-        outputs=_endpoints(facts, "outputs"),
-        model_size=source.size,
-        size=facts.size,
-        operators=facts.operator_counts,
-        examples=agreements[0].examples if agreements else 0,
-        examples_origin=examples.origin,
-        agreements=tuple(agreements),
-        checks=tuple(checks),
-        float_layers=converted.float_layers,
-    )
+def _shapes(source, given: Shapes, readers) -> Shapes:
+    """The shapes asked for, else the data's where the model's are open."""
+    if given is not None:
+        return given
+    open_ones = [item for item in source.inputs if None in item.shape]
+    reader = next(filter(None, readers), None)
+    if not open_ones or reader is None:
+        return None
+    found = reader.shapes(source.inputs)
+    return {
+        item.name: tuple(
+            new if dim is None else dim
+            for dim, new in zip(item.shape, found[item.name], strict=True)
+        )
+        for item in open_ones
+        if len(found.get(item.name, ())) == len(item.shape)
+    }
+
+
+def _normalisation(mean, stddev) -> dict[str, tuple[float, ...]]:
+    if mean is None and stddev is None:
+        return {}
+    return {
+        "mean": tuple(np.atleast_1d(0.0 if mean is None else mean).tolist()),
+        "stddev": tuple(
+            np.atleast_1d(1.0 if stddev is None else stddev).tolist()
+        ),
+    }
+
+
+def _warnings(examples, evaluation) -> tuple[str, ...]:
+    found = list(examples.warnings)
+    if evaluation is not None:
+        found += evaluation.warnings
+        found += ranges.compare_ranges(examples.summaries, evaluation.summaries)
+    return tuple(dict.fromkeys(found))
+
+
+def _versions() -> dict[str, str]:
+    found = {"tfconv": tfconv.__version__}
+    for name in ("tensorflow", "keras", "ai-edge-litert", *_OPTIONAL):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _as_flags(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments that are not their defaults, as a command would say them.
+
+    What is in memory has no flag: it is said in angle brackets.
+    """
+    defaults = inspect.signature(export).parameters
+    return {
+        name: shown
+        for name, shown in ((n, _shown(v)) for n, v in given.items())
+        if name not in ("progress", "overwrite")
+        and shown != _shown(defaults[name].default)
+    }
+
+
+def _shown(value):
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_shown(item) for item in value]
+    if isinstance(value, dict) and not any(
+        hasattr(item, "__array__") for item in value.values()
+    ):
+        return {name: _shown(item) for name, item in value.items()}
+    return f"<{type(value).__name__} in memory>"
+
+
+def _reports(planned, result, facts) -> dict[pathlib.Path, bytes]:
+    contents = {}
+    if planned.report is not None:
+        contents[planned.report] = report_json.to_json(result, facts).encode()
+    if planned.report_dir is not None:
+        contents |= outputs.inside(
+            planned.report_dir,
+            report_files.contents(result, facts),
+            "report_dir",
+        )
+    return contents
+
+
+def _contents(planned, content, result, examples) -> dict[pathlib.Path, bytes]:
+    contents = {planned.output: content}
+    deployed = content
+    if planned.compiled is not None:
+        deployed = contents[planned.compiled] = result.target.compiled
+    if planned.c_array is not None:
+        contents |= c_arrays.write(deployed, planned.c_array)
+    if planned.golden_dir is not None:
+        contents |= outputs.inside(
+            planned.golden_dir,
+            golden.contents(golden.vectors(content, examples)),
+            "golden_dir",
+        )
+    return contents

@@ -17,10 +17,15 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
         overwrite: whether it may exist already.
         flag: the name of the argument that gave `path`, for the message.
 
+    Returns:
+        The path to write to.
+
     Raises:
         UsageError: if not.
     """
     path = pathlib.Path(path)
+    if path.is_symlink():  # What it points to is written, and it stays.
+        path = path.resolve()
     try:
         if path.is_dir():
             raise UsageError(
@@ -42,6 +47,43 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
             )
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tfconv-"):
             pass
+    except OSError as error:
+        raise UsageError(
+            f"--{flag}={path} cannot be written: {error.strerror}."
+        ) from error
+    return path
+
+
+def check_directory(
+    path: os.PathLike, overwrite: bool, flag: str
+) -> pathlib.Path:
+    """Makes sure that files can be written into the directory `path`.
+
+    It need not exist yet, but the one that it is to be in must.
+
+    Args:
+        path: the directory.
+        overwrite: whether it may have something in it already.
+        flag: the name of the argument that gave `path`, for the message.
+
+    Raises:
+        UsageError: if not.
+    """
+    path = pathlib.Path(path)
+    if path.exists() and not path.is_dir():
+        raise UsageError(
+            f"--{flag}={path} is a file; give the name of a directory."
+        )
+    if not path.exists():
+        return check_target(path, overwrite, flag)
+    try:
+        with tempfile.NamedTemporaryFile(dir=path, prefix=".tfconv-"):
+            pass
+        if any(path.iterdir()) and not overwrite:
+            raise UsageError(
+                f"--{flag}={path} is not empty; pass --overwrite to replace "
+                "what has the same names."
+            )
     except OSError as error:
         raise UsageError(
             f"--{flag}={path} cannot be written: {error.strerror}."
@@ -78,13 +120,23 @@ def check_distinct(
 def write_all(contents: dict[pathlib.Path, bytes]) -> None:
     """Writes every file beside its target, then renames them into place.
 
+    A file's directory is made if it is missing.
+
     Raises:
         UsageError: if one cannot be written; then no target has changed.
     """
-    with contextlib.ExitStack() as undo, contextlib.ExitStack() as cleanup:
+    # Left in the opposite order: a directory goes when it is empty again.
+    with (
+        contextlib.ExitStack() as made,
+        contextlib.ExitStack() as undo,
+        contextlib.ExitStack() as cleanup,
+    ):
         try:
             temporary = {}
             for path, content in contents.items():
+                if not path.parent.exists():
+                    path.parent.mkdir()
+                    made.callback(_remove, path.parent)
                 temporary[path] = _write_beside(path, content)
                 cleanup.callback(_unlink, temporary[path])
             for path, name in temporary.items():
@@ -99,6 +151,7 @@ def write_all(contents: dict[pathlib.Path, bytes]) -> None:
             undo.close()
             raise
         undo.pop_all()
+        made.pop_all()
 
 
 def _keep(path: pathlib.Path, cleanup: contextlib.ExitStack) -> str | None:
@@ -124,6 +177,12 @@ def _restore(path: pathlib.Path, name: str | None) -> None:
 def _unlink(path: "os.PathLike | str") -> None:
     with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
+
+
+def _remove(directory: pathlib.Path) -> None:
+    """Removes what we made; not if someone else has put something there."""
+    with contextlib.suppress(OSError):
+        directory.rmdir()
 
 
 def _write_beside(path: pathlib.Path, content: bytes) -> str:

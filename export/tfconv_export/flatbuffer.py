@@ -8,7 +8,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tfconv_export import metadata
 from tfconv_export.errors import UsageError
+from tfconv_export.metadata import Metadata
 
 _IDENTIFIER = b"TFL3"
 
@@ -74,6 +76,7 @@ class Facts:
         constant_bytes: int, of weights and other constants.
         subgraphs: int, how many.
         metadata: dict from a name to the size in bytes.
+        described: what the file says of itself, or `None`.
         description: string.
     """
 
@@ -85,6 +88,7 @@ class Facts:
     constant_bytes: int = 0
     subgraphs: int = 1
     metadata: dict[str, int] = dataclasses.field(default_factory=dict)
+    described: Metadata | None = None
     description: str = ""
 
     @property
@@ -139,6 +143,7 @@ def read(content: bytes) -> Facts:
             _text(entry.name): _size(model.buffers[entry.buffer])
             for entry in _list(model.metadata)
         },
+        described=metadata.read(content),
         description=_text(model.description),
     )
 

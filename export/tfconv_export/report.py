@@ -1,8 +1,4 @@
-"""Results and facts as tables on the terminal, and as JSON."""
-
-import dataclasses
-import json
-import math
+"""Results and facts as tables on the terminal."""
 
 import rich.box
 import rich.console
@@ -11,40 +7,149 @@ import rich.table
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.metadata import Metadata
+from tfconv_export.report_json import to_json
+from tfconv_export.report_text import between
+from tfconv_export.report_text import clean
+from tfconv_export.report_text import decibels
+from tfconv_export.report_text import milliseconds
+from tfconv_export.report_text import npu_share
+from tfconv_export.report_text import number
+from tfconv_export.report_text import percent
+from tfconv_export.report_text import shape
+from tfconv_export.report_text import size
+from tfconv_export.report_text import worst_layers
 from tfconv_export.result import ExportResult
+
+__all__ = ["print_facts", "print_table", "to_json"]
+
+_WORST_LAYERS = 3
 
 
 def print_table(
     result: ExportResult, console: rich.console.Console | None = None
 ) -> None:
-    """Prints what was made of what, and every check."""
+    """Prints what was made of what, every check, and what it costs."""
     console = console or rich.console.Console()
-    table = rich.table.Table(
-        title=rich.markup.escape(f"{result.model} -> {result.output}"),
-        title_justify="left",
-        box=rich.box.SIMPLE_HEAD,
-    )
-    table.add_column("")
-    table.add_column("check")
-    table.add_column("found", overflow="fold")
+    table = _table("", "check", "found")
+    table.title = _escape(f"{result.model} -> {result.output}")
+    table.title_justify = "left"
     for check in result.checks:
         mark = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
-        table.add_row(
-            mark,
-            rich.markup.escape(check.name),
-            rich.markup.escape(check.detail),
-        )
+        table.add_row(mark, _escape(check.name), _escape(check.detail))
     console.print(table)
     before = (
         "" if result.model_size is None else f"{result.model_size:,} bytes -> "
     )
-    console.print(
+    _show(
+        console,
         f"{result.quantize}: {before}{result.size:,} bytes, "
         f"{sum(result.operators.values())} operators, compared on "
         f"{result.examples} examples of {result.examples_origin}",
-        highlight=False,
-        markup=False,
     )
+    for item in result.data:
+        _show(
+            console,
+            f"data for {item.input}: {item.used:,} of {item.available:,} "
+            f"examples of {item.origin}, {number(item.minimum)} to "
+            f"{number(item.maximum)}, mean {number(item.mean)}, standard "
+            f"deviation {number(item.stddev)}",
+        )
+    _print_accuracies(result, console)
+    _print_layers(result, console)
+    if result.float_layers:
+        _show(console, f"left in float: {', '.join(result.float_layers)}")
+    if result.equalized:
+        _show(console, f"equalized: {', '.join(result.equalized)}")
+    if result.target is not None:
+        _print_target(result, console)
+    for warning in result.warnings:
+        _show(console, f"warning: {warning}", "yellow")
+
+
+def _print_accuracies(
+    result: ExportResult, console: rich.console.Console
+) -> None:
+    if not result.accuracies:
+        return
+    table = _table("accuracy", "output", "", "correct")
+    for item in result.accuracies:
+        share = item.correct / item.examples if item.examples else None
+        table.add_row(
+            "trained model"
+            if item.runtime == "model"
+            else _escape(item.runtime),
+            _escape(item.output),
+            percent(share, 2),
+            f"{item.correct:,} of {item.examples:,}",
+        )
+    console.print(table)
+
+
+def _print_layers(result: ExportResult, console: rich.console.Console) -> None:
+    layers = worst_layers(result, _WORST_LAYERS)
+    if not layers:
+        return
+    table = _table("worst layers", "operator", "SQNR", "values", "clipped")
+    for layer in layers:
+        table.add_row(
+            _escape(layer.layer or layer.tensor),
+            _escape(layer.operator),
+            decibels(layer.sqnr_db),
+            between(layer.minimum, layer.maximum),
+            percent(layer.clipped) if layer.lowest is not None else "-",
+        )
+    console.print(table)
+
+
+def _print_target(result: ExportResult, console: rich.console.Console) -> None:
+    target, parts = result.target, []
+    if target.arena_bytes is not None:
+        parts.append(f"arena {size(target.arena_bytes)}")
+    if npu_share(result) is not None:
+        parts.append(
+            f"{target.npu_operators} of {target.operators} operators on the "
+            f"NPU ({percent(npu_share(result))})"
+        )
+    if target.cycles is not None:
+        parts.append(f"{target.cycles:,} cycles for one inference")
+    if milliseconds(result) is not None:
+        parts[-1] += (
+            f", {number(milliseconds(result), 3)} ms at "
+            f"{number(target.clock_hz / 1e6)} MHz"
+        )
+    if target.sram_bytes is not None:
+        parts.append(f"SRAM {size(target.sram_bytes)}")
+    if target.flash_bytes is not None:
+        parts.append(f"flash {size(target.flash_bytes)}")
+    if parts:
+        _show(console, f"{target.target}: {'; '.join(parts)}")
+    for operator in target.cpu_operators:
+        _show(
+            console,
+            f"  {operator.name} ({operator.output}) runs on the CPU: "
+            f"{operator.reason}",
+        )
+    if target.resolver:
+        # Lines of C++ are not broken: they are there to be copied.
+        resolver = clean(target.resolver.strip("\n"))
+        console.print(resolver, highlight=False, markup=False, soft_wrap=True)
+
+
+def _show_metadata(console, described: Metadata) -> None:
+    version = f", version {described.version}" * bool(described.version)
+    _show(console, f"model: {described.name}{version}")
+    if described.stddev:
+        mean, stddev = (
+            ", ".join(f"{value:.6g}" for value in values)
+            for values in (described.mean, described.stddev)
+        )
+        _show(console, f"normalisation: (x - [{mean}]) / [{stddev}]")
+    if described.labels:
+        _show(
+            console,
+            f"labels of {described.labelled}: {', '.join(described.labels)}",
+        )
 
 
 def print_facts(
@@ -52,19 +157,18 @@ def print_facts(
 ) -> None:
     """Prints what is in a TFLite file."""
     console = console or rich.console.Console()
-
-    def show(text: str) -> None:
-        console.print(text, highlight=False, markup=False)
-
-    show(
+    _show(
+        console,
         f"{path}: {facts.size:,} bytes, {facts.constant_bytes:,} of them "
         f"constants; {len(facts.operators)} operators in {facts.subgraphs} "
-        f"subgraph{'s' * (facts.subgraphs != 1)}"
+        f"subgraph{'s' * (facts.subgraphs != 1)}",
     )
     if facts.description:
-        show(f"description: {facts.description}")
-    for name, size in facts.metadata.items():
-        show(f"metadata: {name}, {size:,} bytes")
+        _show(console, f"description: {facts.description}")
+    for name, count in facts.metadata.items():
+        _show(console, f"metadata: {name}, {count:,} bytes")
+    if facts.described is not None:
+        _show_metadata(console, facts.described)
     ends = {
         ("", "input"): {tensor.name: tensor for tensor in facts.inputs},
         ("", "output"): {tensor.name: tensor for tensor in facts.outputs},
@@ -81,20 +185,18 @@ def print_facts(
     table = _table("signature", "", "name", "shape", "dtype", "quantization")
     for (key, kind), tensors in ends.items():
         for name, tensor in tensors.items():
-            table.add_row(
-                *map(rich.markup.escape, (key, kind, name)), *_row(tensor)
-            )
+            table.add_row(*map(_escape, (key, kind, name)), *_row(tensor))
     console.print(table)
     table = _table("operator", "constants", "output", "dtype", "quantization")
     for operator in facts.operators:
         name = operator.name + " (custom)" * operator.is_custom
         constants = ", ".join(
-            _shape(tensor)
+            shape(tensor.shape)
             for tensor in operator.inputs
             if tensor is not None and tensor.constant
         )
         for tensor in operator.outputs:
-            table.add_row(rich.markup.escape(name), constants, *_row(tensor))
+            table.add_row(_escape(name), constants, *_row(tensor))
             name = constants = ""
     console.print(table)
 
@@ -104,6 +206,16 @@ def _table(*columns: str) -> rich.table.Table:
     for column in columns:
         table.add_column(column, overflow="fold")
     return table
+
+
+def _escape(text: str) -> str:
+    return rich.markup.escape(clean(text))
+
+
+def _show(
+    console: rich.console.Console, text: str, style: str | None = None
+) -> None:
+    console.print(clean(text), style=style, highlight=False, markup=False)
 
 
 def _row(tensor: TensorFacts) -> tuple[str, str, str]:
@@ -117,24 +229,4 @@ def _row(tensor: TensorFacts) -> tuple[str, str, str]:
         quantization = (
             f"{len(tensor.scales)} scales on axis {tensor.quantized_dimension}"
         )
-    return _shape(tensor), tensor.dtype, quantization
-
-
-def _shape(tensor: TensorFacts) -> str:
-    dims = ("?" if dim < 0 else str(dim) for dim in tensor.shape)
-    return "x".join(dims) or "scalar"
-
-
-def to_json(result: ExportResult) -> str:
-    """The result as JSON; an infinite or undefined number becomes `null`."""
-    return json.dumps(_plain(dataclasses.asdict(result)), indent=2) + "\n"
-
-
-def _plain(value):
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    return shape(tensor.shape), tensor.dtype, quantization

@@ -240,6 +240,7 @@ class ExportResult:
         layers: how far quantization moved each operator, in their order.
         scatters: pairs of what the model and the file computed.
         float_layers: the layers that were left in float.
+        equalized: the layers whose channels were evened out.
         target: what the target's own tools say, or `None`.
         warnings: what did not fail, and may spoil the model all the same.
         arguments: the arguments of the export, to do it again.
@@ -264,6 +265,7 @@ class ExportResult:
     layers: tuple[LayerError, ...] = ()
     scatters: tuple[Scatter, ...] = ()
     float_layers: tuple[str, ...] = ()
+    equalized: tuple[str, ...] = ()
     target: TargetReport | None = None
     warnings: tuple[str, ...] = ()
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)

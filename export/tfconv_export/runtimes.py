@@ -1,5 +1,7 @@
 """One face over the interpreters that run a TFLite file."""
 
+from typing import Protocol
+
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
@@ -8,6 +10,24 @@ _RESOLVERS = {
     "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     "reference": litert.OpResolverType.BUILTIN_REF,
 }
+
+
+class Runtime(Protocol):
+    """An interpreter that has loaded a file.
+
+    Attributes:
+        name: string.
+        is_slow: bool, whether its kernels take many times as long as LiteRT's.
+    """
+
+    name: str
+    is_slow: bool
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """From real numbers to real numbers, by name."""
+
+    def step(self, output: str) -> float | None:
+        """The step of an output's quantization; `None` if it has none."""
 
 
 class LiteRT:
@@ -24,6 +44,7 @@ class LiteRT:
 
     def __init__(self, content: bytes, kernels: str = "xnnpack"):
         self.name = f"LiteRT {kernels}"
+        self.is_slow = kernels == "reference"
         self._interpreter = litert.Interpreter(
             model_content=content,
             experimental_op_resolver_type=_RESOLVERS[kernels],
@@ -45,16 +66,34 @@ class LiteRT:
             Real numbers (float32, or the output's own dtype if it is not
             quantized) by output name.
         """
-        outputs = self._runner(
-            **{
-                name: quantize(np.asarray(value), self._inputs[name])
-                for name, value in inputs.items()
-            }
-        )
+        outputs = self.invoke(self.stored(inputs))
         return {
             name: dequantize(value, self._outputs[name])
             for name, value in outputs.items()
         }
+
+    def step(self, output: str) -> float | None:
+        """The step of an output's quantization; `None` if it has none."""
+        scale, _ = self._outputs[output]["quantization"]
+        return float(scale) or None
+
+    def stored(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Real numbers as the file's inputs hold them."""
+        return {
+            name: quantize(np.asarray(value), self._inputs[name])
+            for name, value in inputs.items()
+        }
+
+    def invoke(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the file once, on what its inputs hold.
+
+        Args:
+            inputs: values by input name, in the dtypes of the file.
+
+        Returns:
+            What its outputs hold, by output name.
+        """
+        return self._runner(**inputs)
 
 
 def quantize(values: np.ndarray, details: dict) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Does the file compute what was trained? Judges; never prints."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,9 +11,12 @@ from tfconv_export.conversion import Recipe
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.progress import Progress
+from tfconv_export.progress import silent
 from tfconv_export.result import Agreement
 from tfconv_export.result import Check
-from tfconv_export.runtimes import LiteRT
+from tfconv_export.result import Scatter
+from tfconv_export.runtimes import Runtime
 from tfconv_export.source import Source
 
 # float32 keeps about 7 digits; sums over kernels and layers lose two or three.
@@ -34,6 +39,12 @@ MAX_ROUNDING_STEPS = 2.0
 _PROBABILITIES = ("SOFTMAX", "LOGISTIC")
 
 _MAX_EXAMPLES = 200
+
+# Reference kernels take 20 to 100 times as long.
+_MAX_SLOW_EXAMPLES = 32
+
+# Of a scatter plot.
+_MAX_POINTS = 500
 
 _FORBIDDEN = {
     "VAR_HANDLE": "its variables are not frozen into the file",
@@ -65,46 +76,81 @@ def inspect(
 
 
 def compare(
-    content: bytes, source: Source, examples: Examples
-) -> list[Agreement]:
+    runtimes: Sequence[Runtime],
+    source: Source,
+    examples: Examples,
+    progress: Progress = silent,
+) -> tuple[list[Agreement], list[Scatter]]:
     """Runs the file beside the trained model.
 
     Args:
-        content: bytes of the file.
+        runtimes: the file, on each interpreter.
         source: the model.
-        examples: what to run them on; at most 200, evenly spread, are used.
+        examples: what to run them on; at most 200, evenly spread, are used,
+            of which the runtimes that are slow run 32.
+        progress: called with what was done.
 
     Returns:
-        One agreement for each runtime and output.
+        One agreement and one scatter for each runtime and output.
     """
     examples = examples.sample(_MAX_EXAMPLES)
-    reference = tf.function(source.reference, autograph=False)
-    runtimes = [LiteRT(content, "xnnpack"), LiteRT(content, "builtin")]
+    stride = -(-len(examples) // _MAX_SLOW_EXAMPLES)
+    reference = model_outputs(source)
     expected = []
     computed = {runtime.name: [] for runtime in runtimes}
-    for example in examples:
+    steps = {
+        runtime.name: stride if runtime.is_slow else 1 for runtime in runtimes
+    }
+    for index, example in enumerate(examples):
+        expected.append(reference(example))
+        for runtime in runtimes:
+            if index % steps[runtime.name] == 0:
+                computed[runtime.name].append(runtime.run(example))
+        progress("comparing", index + 1, len(examples))
+    agreements, scatters = [], []
+    for runtime in runtimes:
+        found = computed[runtime.name]
+        wanted = expected[:: steps[runtime.name]]
+        for output in expected[0]:
+            pair = (
+                np.stack([outputs[output] for outputs in wanted]),
+                np.stack([outputs[output] for outputs in found]),
+            )
+            agreements.append(
+                _agreement(runtime.name, output, *pair, runtime.step(output))
+            )
+            scatters.append(_scatter(runtime.name, output, *pair))
+    return agreements, scatters
+
+
+def model_outputs(source: Source):
+    """The trained model, from an example to its outputs, as NumPy."""
+    reference = tf.function(source.reference, autograph=False)
+
+    def outputs_of(example: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         outputs = reference(
             {name: tf.constant(value) for name, value in example.items()}
         )
-        expected.append({key: out.numpy() for key, out in outputs.items()})
-        for runtime in runtimes:
-            computed[runtime.name].append(runtime.run(example))
-    return [
-        _agreement(
-            name,
-            output,
-            np.stack([outputs[output] for outputs in expected]),
-            np.stack([outputs[output] for outputs in found]),
-        )
-        for name, found in computed.items()
-        for output in expected[0]
-    ]
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return outputs_of
 
 
 def judge(
-    agreements: list[Agreement], recipe: Recipe, facts: Facts
+    agreements: list[Agreement],
+    recipe: Recipe,
+    facts: Facts,
+    min_sqnr_db: float | None = None,
 ) -> list[Check]:
-    """Judges how closely the file computes what was trained."""
+    """Judges how closely the file computes what was trained.
+
+    Args:
+        agreements: as from `compare`.
+        recipe: what was asked for.
+        facts: of the file.
+        min_sqnr_db: float, the least signal-to-noise ratio; `None` for the
+            mode's own.
+    """
     checks = []
     for agreement in agreements:
         name = f"{agreement.runtime}, output {agreement.output}"
@@ -114,6 +160,10 @@ def judge(
             f"SQNR {agreement.sqnr_db:.1f} dB, median of the examples "
             f"{agreement.median_sqnr_db:.1f} dB"
         )
+        if agreement.max_error_steps is not None:
+            detail += f", at most {agreement.max_error_steps:.1f} LSB"
+        if agreement.same_argmax is not None:
+            detail += f", same argmax {agreement.same_argmax:.1%}"
         if not agreement.finite:
             problem = "NaN or infinite outputs, of the file or of the model"
             checks.append(Check(name, False, problem))
@@ -124,10 +174,14 @@ def judge(
             checks.append(Check(name, passed, detail))
         else:
             floor = MIN_SQNR_DB[recipe.quantize]
+            if min_sqnr_db is not None:
+                floor = min_sqnr_db
             is_close = (
                 agreement.sqnr_db >= floor and agreement.median_sqnr_db >= floor
             )
-            passed = is_close or _is_rounding(agreement, facts)
+            passed = is_close or (
+                min_sqnr_db is None and _is_rounding(agreement, facts)
+            )
             if not passed:
                 detail += (
                     f"; at least {floor:g} dB is needed: is the "
@@ -152,8 +206,16 @@ def _is_rounding(agreement: Agreement, facts: Facts) -> bool:
 
 
 def _agreement(
-    runtime: str, output: str, expected: np.ndarray, found: np.ndarray
+    runtime: str,
+    output: str,
+    expected: np.ndarray,
+    found: np.ndarray,
+    step: float | None,
 ) -> Agreement:
+    same_argmax = None
+    if expected.ndim > 2 and expected.shape[-1] > 1:
+        same = expected.argmax(axis=-1) == found.argmax(axis=-1)
+        same_argmax = float(same.mean())
     expected = expected.astype(np.float64)
     found = found.astype(np.float64)
     with np.errstate(invalid="ignore", over="ignore"):
@@ -172,6 +234,21 @@ def _agreement(
         sqnr_db=float(_decibels(signals.sum(), noises.sum())),
         median_sqnr_db=float(np.median(_decibels(signals, noises))),
         finite=bool(np.isfinite(error).all() and np.isfinite(found).all()),
+        max_error_steps=max_error / step if step else None,
+        same_argmax=same_argmax,
+    )
+
+
+def _scatter(
+    runtime: str, output: str, expected: np.ndarray, found: np.ndarray
+) -> Scatter:
+    expected, found = expected.ravel(), found.ravel()
+    chosen = np.random.default_rng(0).permutation(expected.size)[:_MAX_POINTS]
+    return Scatter(
+        runtime=runtime,
+        output=output,
+        expected=tuple(expected[chosen].astype(float).tolist()),
+        found=tuple(found[chosen].astype(float).tolist()),
     )
 
 

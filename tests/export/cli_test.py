@@ -128,7 +128,7 @@ def not_integer(workplace):
     model.save(workplace / "model.keras")
 
 
-def test_failed_check_prints_the_table_and_writes_nothing(
+def test_failed_check_prints_the_table_and_writes_the_report_alone(
     run, workplace, not_integer
 ):
     before = command.snapshot(workplace)
@@ -141,9 +141,13 @@ def test_failed_check_prints_the_table_and_writes_nothing(
         "--overwrite",
     )
     assert outcome.status == 1
-    assert command.snapshot(workplace) == before
+    after = command.snapshot(workplace)
+    report = json.loads((workplace / "report.json").read_text())
+    del after["report.json"]
+    assert after == before
+    assert not report["passed"]
     assert re.fullmatch(r"tfconv-export: [^\n]+\n", outcome.stderr)
-    assert "nothing was written" in outcome.stderr
+    assert "nothing was written but the report" in outcome.stderr
     failed = [line for line in outcome.stdout.splitlines() if "FAIL" in line]
     assert any("integers only" in line for line in failed)
     assert "ELU" in outcome.stdout

@@ -11,6 +11,7 @@ import tfconv_export
 from tests.export import command
 from tests.export import models
 from tfconv_export import conversion
+from tfconv_export import metadata
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def offer(monkeypatch, tmp_path):
         monkeypatch.setattr(
             conversion,
             "convert",
-            lambda *_: conversion.Conversion(content, depthwise_ops),
+            lambda *_, **__: conversion.Conversion(content, depthwise_ops),
         )
         path = tmp_path / "model.tflite"
         try:
@@ -38,7 +39,8 @@ def offer(monkeypatch, tmp_path):
             for name in failed:
                 assert name in str(error)
             return {"LiteRT" if "LiteRT" in name else name for name in failed}
-        assert path.read_bytes() == content
+        written = path.read_bytes()
+        assert written == metadata.add(content, metadata.read(written))
         assert not result.failed
         return set()
 

@@ -42,12 +42,22 @@ class TFLiteFile:
         self.inputs = self._runner.get_input_details()
         self.outputs = self._runner.get_output_details()
 
-    def run(self, examples: np.ndarray) -> dict[str, np.ndarray]:
-        """Real numbers -> real numbers: examples `(n, ...)`, one at a time."""
-        (name,) = self.inputs
+    def run(self, examples) -> dict[str, np.ndarray]:
+        """Real numbers -> real numbers: examples `(n, ...)`, one at a time.
+
+        They are an array for a file of one input, else a dict by input.
+        """
+        if not isinstance(examples, dict):
+            (name,) = self.inputs
+            examples = {name: examples}
         results = [
-            self._runner(**{name: _quantize(example[None], self.inputs[name])})
-            for example in examples
+            self._runner(
+                **{
+                    name: _quantize(values[index][None], self.inputs[name])
+                    for name, values in examples.items()
+                }
+            )
+            for index in range(len(next(iter(examples.values()))))
         ]
         return {
             name: np.concatenate(

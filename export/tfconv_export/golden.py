@@ -1,0 +1,108 @@
+"""Golden vectors: inputs, and what a device must compute of them to the bit."""
+
+import io
+import itertools
+
+import numpy as np
+
+from tfconv_export.calibration import Examples
+from tfconv_export.errors import UsageError
+from tfconv_export.runtimes import LiteRT
+
+COUNT = 8
+
+_C_TYPES = {
+    "float32": "float",
+    "int8": "int8_t",
+    "uint8": "uint8_t",
+    "int16": "int16_t",
+    "int32": "int32_t",
+    "int64": "int64_t",
+    "bool": "bool",
+}
+
+
+def vectors(
+    content: bytes, examples: Examples, count: int = COUNT
+) -> dict[str, np.ndarray]:
+    """Runs a file with LiteRT's reference kernels.
+
+    Those are what TFLite Micro computes; XNNPACK and the optimized kernels
+    round otherwise, by up to 3 steps of an int8 output.
+
+    Args:
+        content: bytes of the file.
+        examples: what to run it on; at most `count`, evenly spread.
+
+    Returns:
+        Arrays of shape `(n, *shape)`, in the dtypes of the file's inputs and
+        outputs, by `input_NAME` and `output_NAME`.
+    """
+    runtime = LiteRT(content, "reference")
+    found: dict[str, list] = {}
+    for example in itertools.islice(examples.sample(count), count):
+        inputs = runtime.stored(example)
+        outputs = runtime.invoke(inputs)
+        for kind, values in (("input", inputs), ("output", outputs)):
+            for name, value in values.items():
+                found.setdefault(f"{kind}_{name}", []).append(value[0].copy())
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def contents(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
+    """The vectors as files: one `.npy` each, and `golden.cc` and `golden.h`.
+
+    Args:
+        arrays: as from `vectors`.
+
+    Returns:
+        From a file's name to its content.
+
+    Raises:
+        UsageError: if C has no type for the values.
+    """
+    files = {}
+    for name, array in arrays.items():
+        buffer = io.BytesIO()
+        np.save(buffer, array)
+        files[f"{name}.npy"] = buffer.getvalue()
+    comment = (
+        "// What the model computes with TFLite's reference kernels. Written "
+        "by\n// tfconv-export.\n"
+    )
+    declarations, definitions = [], []
+    for name, array in arrays.items():
+        c_type = _C_TYPES.get(array.dtype.name)
+        if c_type is None:
+            raise UsageError(
+                f"--golden_dir cannot hold {name}, whose dtype is "
+                f"{array.dtype}; leave it out for this model."
+            )
+        identifier = f"g_golden_{name.replace('.', '_')}"
+        # Every example in a row, as the device's tensor has it.
+        declaration = (
+            f"const {c_type} {identifier}[{len(array)}][{array[0].size}]"
+        )
+        declarations.append(f"extern {declaration};\n")
+        rows = ",\n".join(
+            "    {" + ", ".join(map(_literal, row.ravel())) + "}"
+            for row in array
+        )
+        definitions.append(f"{declaration} = {{\n{rows}}};\n")
+    count = len(next(iter(arrays.values())))
+    files["golden.h"] = (
+        f"{comment}#ifndef GOLDEN_H_\n#define GOLDEN_H_\n\n"
+        f"#include <stdint.h>\n\n#define GOLDEN_COUNT {count}\n\n"
+        f"{''.join(declarations)}\n#endif  // GOLDEN_H_\n"
+    ).encode()
+    files["golden.cc"] = (
+        f'{comment}#include "golden.h"\n\n{"".join(definitions)}'
+    ).encode()
+    return files
+
+
+def _literal(value) -> str:
+    if isinstance(value, np.floating):
+        # As many digits as it takes to come back to the same bits.
+        return f"{value!s}f" if "." in str(value) else f"{float(value)!r}f"
+    return str(int(value))

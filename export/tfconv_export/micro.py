@@ -1,0 +1,242 @@
+"""TFLite Micro: whether it runs a file, what it computes, what it needs."""
+
+import functools
+import importlib.util
+import re
+import signal
+import subprocess
+import sys
+
+import numpy as np
+
+from tfconv_export import flatbuffer
+from tfconv_export import runtimes
+from tfconv_export.errors import CheckError
+from tfconv_export.errors import UsageError
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.flatbuffer import TensorFacts
+
+# TFLite Micro asks for an arena at multiples of this many bytes.
+ARENA_ALIGNMENT = 16
+
+# Far more than any microcontroller has; pages that nothing touches cost none.
+_LARGE_ARENA = 1 << 28
+
+# Runs a file once, on zeros.
+_PROBE = """
+import sys
+import numpy as np
+from tflite_micro.python.tflite_micro import runtime
+
+content = sys.stdin.buffer.read()
+inputs, arena_size = map(int, sys.argv[1:])
+interpreter = runtime.Interpreter.from_bytes(content, arena_size=arena_size)
+for index in range(inputs):
+    details = interpreter.get_input_details(index)
+    zeros = np.zeros(details["shape"], details["dtype"])
+    interpreter.set_input(zeros, index)
+interpreter.invoke()
+interpreter.print_allocations()
+"""
+
+# The registering methods that are not the operator's name in CamelCase.
+_METHODS = {
+    "BATCH_MATMUL": "BatchMatMul",
+    "CUMSUM": "CumSum",
+    "PADV2": "PadV2",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "UnidirectionalSequenceLSTM",
+    "ethos-u": "EthosU",
+}
+
+
+class TFLiteMicro:
+    """TFLite Micro's interpreter with its reference kernels.
+
+    The file is first run in a process of its own: TFLite Micro writes to
+    stderr what it does not like, and does not survive all of it.
+
+    Args:
+        content: bytes of a TFLite file.
+
+    Attributes:
+        name: string.
+        arena_bytes: int, the smallest arena in which the file runs here: a
+            multiple of 16 bytes. It is TFLite Micro's own allocator that
+            decides, on a 64-bit host and with reference kernels. A 32-bit
+            microcontroller needs less for the same, as its pointers are
+            shorter; kernels optimized for it, such as CMSIS-NN's, may ask for
+            scratch memory on top.
+
+    Raises:
+        CheckError: if TFLite Micro cannot run the file.
+        UsageError: if it is not installed.
+    """
+
+    def __init__(self, content: bytes):
+        check_installed()
+        from tflite_micro.python.tflite_micro import runtime
+
+        self.name = "TFLite Micro"
+        self.is_slow = True
+        facts = flatbuffer.read(content)
+        self.arena_bytes = _smallest_arena(content, len(facts.inputs))
+        self._interpreter = runtime.Interpreter.from_bytes(
+            content, arena_size=self.arena_bytes
+        )
+        signature = facts.signatures[0]
+        self._inputs = _places(signature.inputs, facts.inputs)
+        self._outputs = _places(signature.outputs, facts.outputs)
+
+    def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the file once.
+
+        Args:
+            inputs: values by input name. Those of a quantized input are real
+                numbers, and are quantized here.
+
+        Returns:
+            Real numbers (float32, or the output's own dtype if it is not
+            quantized) by output name.
+        """
+        for name, value in inputs.items():
+            index, details = self._inputs[name]
+            quantized = runtimes.quantize(np.asarray(value), details)
+            self._interpreter.set_input(quantized, index)
+        self._interpreter.invoke()
+        return {
+            name: runtimes.dequantize(
+                self._interpreter.get_output(index), details
+            )
+            for name, (index, details) in self._outputs.items()
+        }
+
+    def step(self, output: str) -> float | None:
+        """The step of an output's quantization; `None` if it has none."""
+        _, details = self._outputs[output]
+        return float(details["quantization"][0]) or None
+
+
+def resolver(facts: Facts) -> str:
+    """C++ that registers a file's operators, and no others.
+
+    Args:
+        facts: of the file that the microcontroller gets.
+
+    Returns:
+        Lines for a function that returns a `TfLiteStatus`.
+    """
+    names = {operator.name: operator for operator in facts.operators}
+    calls = sorted(_call(operator) for operator in names.values())
+    return "\n".join(
+        [
+            f"tflite::MicroMutableOpResolver<{len(calls)}> resolver;",
+            *(f"TF_LITE_ENSURE_STATUS(resolver.{call});" for call in calls),
+        ]
+    )
+
+
+def method(operator: str) -> str:
+    """The name of the resolver's method that registers an operator."""
+    words = [
+        "2D" if word == "2D" else word.capitalize()
+        for word in operator.split("_")
+    ]
+    return "Add" + _METHODS.get(operator, "".join(words))
+
+
+def _call(operator: flatbuffer.OperatorFacts) -> str:
+    if operator.is_custom and operator.name not in _METHODS:
+        return f'AddCustom("{operator.name}", &registration)'
+    return f"{method(operator.name)}()"
+
+
+def check_installed() -> None:
+    """Raises a `UsageError` if TFLite Micro is not installed."""
+    if importlib.util.find_spec("tflite_micro") is None:
+        raise UsageError(
+            "--target=micro needs the package tflite-micro, which exists for "
+            "Linux on x86-64: pip install 'tfconv[micro]'."
+        )
+
+
+def _places(
+    named: dict[str, TensorFacts], ordered: tuple[TensorFacts, ...]
+) -> dict[str, tuple[int, dict]]:
+    """Each name's place in the order, and its details as LiteRT has them."""
+    return {
+        name: (
+            next(i for i, other in enumerate(ordered) if other is tensor),
+            {
+                "dtype": np.dtype(tensor.dtype),
+                "quantization": (
+                    (tensor.scales[0], tensor.zero_points[0])
+                    if tensor.scales
+                    else (0.0, 0)
+                ),
+            },
+        )
+        for name, tensor in named.items()
+    }
+
+
+# A file is loaded to be compared and to be judged.
+@functools.lru_cache(maxsize=1)
+def _smallest_arena(content: bytes, inputs: int) -> int:
+    """Bytes of the smallest arena in which a file with `inputs` inputs runs.
+
+    TFLite Micro records how much of an arena is occupied in the end. To plan
+    it takes more, and gives it back: small files with many operators do not
+    run in what they occupy. So the search goes upwards from there.
+    """
+    plenty = _probe(content, inputs, _LARGE_ARENA)
+    recorded = re.search(r"Arena allocation total (\d+) bytes", plenty.stderr)
+    if plenty.returncode or not recorded:
+        raise CheckError(_reason(plenty))
+
+    def fits(units: int) -> bool:
+        arena = units * ARENA_ALIGNMENT
+        return _probe(content, inputs, arena).returncode == 0
+
+    smallest = -(-int(recorded[1]) // ARENA_ALIGNMENT)
+    if fits(smallest):
+        return smallest * ARENA_ALIGNMENT
+    large = _LARGE_ARENA // ARENA_ALIGNMENT
+    too_small, enough = smallest, 2 * smallest
+    while enough < large and not fits(enough):
+        too_small, enough = enough, min(2 * enough, large)
+    while enough - too_small > 1:
+        middle = (too_small + enough) // 2
+        if fits(middle):
+            enough = middle
+        else:
+            too_small = middle
+    return enough * ARENA_ALIGNMENT
+
+
+def _probe(
+    content: bytes, inputs: int, arena: int
+) -> subprocess.CompletedProcess:
+    """Runs the file in a process of its own, in an arena of so many bytes."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE, str(inputs), str(arena)],
+        input=content,
+        capture_output=True,
+    )
+    done.stderr = done.stderr.decode(errors="replace")
+    return done
+
+
+def _reason(failed: subprocess.CompletedProcess) -> str:
+    missing = re.search(r"Didn't find op for \w+ opcode '(.+?)'", failed.stderr)
+    if missing:
+        return (
+            f"TFLite Micro has no operator {missing[1]}; replace the layer "
+            "that needs it, or choose --target=litert."
+        )
+    if failed.returncode < 0:
+        name = signal.Signals(-failed.returncode).name
+        return f"TFLite Micro crashes on this file ({name})."
+    lines = failed.stderr.partition("Traceback")[0].splitlines()
+    words = [re.sub(r"^tensorflow/\S+ ", "", line.strip()) for line in lines]
+    said = "; ".join(word.rstrip(".") for word in words if word)
+    return f"TFLite Micro does not run this file: {said[:300]}."

@@ -1,0 +1,82 @@
+"""The command as a process: in a child, and without TensorFlow's noise."""
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+
+from tfconv_export.errors import CheckError
+from tfconv_export.errors import UsageError
+
+
+def in_a_child(run: Callable[[list[str]], int], argv: list[str]) -> int:
+    """Runs a program in a process of its own: the converter may crash.
+
+    Args:
+        run: from the arguments to an exit status.
+        argv: the arguments.
+
+    Returns:
+        The exit status; 1, and a sentence on stderr, after a crash.
+    """
+    if not hasattr(os, "fork") or "tensorflow" in sys.modules:
+        # Forking is safe only before TensorFlow starts its threads.
+        return run(argv)
+    with tempfile.TemporaryDirectory(prefix="tfconv-") as scratch:
+        child = os.fork()
+        if not child:
+            os.environ["TMPDIR"] = tempfile.tempdir = scratch
+            os._exit(_flushed(run, argv))
+        status = _wait(child)
+    if os.WIFSIGNALED(status):
+        name = signal.Signals(os.WTERMSIG(status)).name
+        print(
+            f"tfconv-export: the conversion crashed with {name}; nothing was "
+            "written. --verbosity=1 shows what TensorFlow said last.",
+            file=sys.stderr,
+        )
+        return 1
+    return os.WEXITSTATUS(status)
+
+
+def _flushed(run: Callable[[list[str]], int], argv: list[str]) -> int:
+    try:
+        status = run(argv)
+        sys.stdout.flush()
+    except BaseException:
+        traceback.print_exc()
+        status = 1
+    sys.stderr.flush()
+    return status
+
+
+def _wait(child: int) -> int:
+    while True:
+        try:
+            return os.waitpid(child, 0)[1]
+        except KeyboardInterrupt:
+            continue  # Ctrl-C reaches the child too, which says so and ends.
+
+
+@contextlib.contextmanager
+def quiet():
+    """Holds back what TensorFlow's C++ writes to stderr, unless we crash."""
+    sys.stderr.flush()
+    stderr = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except (UsageError, CheckError, KeyboardInterrupt):
+            raise
+        except BaseException:
+            held.seek(0)
+            os.write(stderr, held.read())
+            raise
+        finally:
+            sys.stderr.flush()
+            os.dup2(stderr, 2)
+            os.close(stderr)

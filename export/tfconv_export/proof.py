@@ -1,0 +1,235 @@
+"""A converted file -> everything that is known of it, and the verdict."""
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+from tfconv_export import evaluation as evaluations
+from tfconv_export import flatbuffer
+from tfconv_export import metadata
+from tfconv_export import micro
+from tfconv_export import targets
+from tfconv_export import verification
+from tfconv_export.calibration import Examples
+from tfconv_export.conversion import Conversion
+from tfconv_export.conversion import Recipe
+from tfconv_export.errors import CheckError
+from tfconv_export.errors import UsageError
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.progress import Progress
+from tfconv_export.progress import silent
+from tfconv_export.result import Check
+from tfconv_export.result import Endpoint
+from tfconv_export.result import ExportResult
+from tfconv_export.runtimes import LiteRT
+from tfconv_export.runtimes import Runtime
+from tfconv_export.source import Source
+
+
+def describe(
+    converted: Conversion, description: metadata.Metadata
+) -> Conversion:
+    """The converted file with metadata in it.
+
+    Args:
+        converted: what the converter made.
+        description: its name, version, labels and normalisation; the names of
+            inputs and outputs are filled in here.
+
+    Raises:
+        UsageError: if there are labels, and not one for each class.
+    """
+    facts = flatbuffer.read(converted.content)
+    labelled = ""
+    if description.labels:
+        output = evaluations.classes_output(endpoints(facts, "outputs"))
+        classes = output.shape[-1]
+        if len(description.labels) != classes:
+            raise UsageError(
+                f"--labels has {len(description.labels)} names, but the "
+                f"output {output.name} has {classes} classes; give one name "
+                "for each."
+            )
+        labelled = output.name
+    description = dataclasses.replace(
+        description,
+        inputs=tuple(item.name for item in endpoints(facts, "inputs")),
+        outputs=tuple(item.name for item in endpoints(facts, "outputs")),
+        labelled=labelled,
+    )
+    return dataclasses.replace(
+        converted, content=metadata.add(converted.content, description)
+    )
+
+
+def prove(
+    source: Source,
+    recipe: Recipe,
+    converted: Conversion,
+    examples: Examples,
+    *,
+    evaluation: Examples | None = None,
+    target: str = "litert",
+    require_npu: bool = False,
+    min_sqnr_db: float | None = None,
+    progress: Progress = silent,
+) -> tuple[ExportResult, Facts]:
+    """Looks at the file, runs it, and has the target's own tools judge it.
+
+    Args:
+        source: the trained model.
+        recipe: what was asked for.
+        converted: what the converter made of it.
+        examples: what to compare the two on.
+        evaluation: examples with labels, or `None`.
+        target: string, one of `targets.TARGETS`.
+        require_npu: whether every operator must run on the NPU.
+        min_sqnr_db: float, the least signal-to-noise ratio; `None` for the
+            mode's own.
+        progress: called with what was done.
+
+    Returns:
+        The result, without an output path, and the facts of the file.
+
+    Raises:
+        UsageError: if the evaluation data is not for this model.
+    """
+    content = converted.content
+    facts = flatbuffer.read(content)
+    inputs, outputs = (endpoints(facts, kind) for kind in ("inputs", "outputs"))
+    checks = verification.inspect(facts, recipe, source, converted)
+    runtimes, problems = _runtimes(content, target)
+    checks += problems
+    agreements, scatters = [], []
+    if runtimes:
+        try:
+            agreements, scatters = verification.compare(
+                runtimes, source, examples, progress
+            )
+        except (RuntimeError, ValueError) as error:
+            checks.append(Check("runs", False, _first_line(error)))
+    checks += verification.judge(agreements, recipe, facts, min_sqnr_db)
+    accuracies = ()
+    if evaluation is not None and agreements:
+        output = evaluations.classes_output(outputs)
+        accuracies = evaluations.evaluate(
+            runtimes,
+            source,
+            evaluation.labelled(),
+            output,
+            is_probability=_is_probability(facts, output),
+            progress=progress,
+        )
+    progress(f"asking {target}", 0, None)
+    target_report, target_checks = targets.judge(
+        target, content, facts, require_npu
+    )
+    result = ExportResult(
+        model=source.origin,
+        output="",
+        quantize=recipe.quantize,
+        io_dtype=recipe.io_dtype,
+        inputs=inputs,
+        outputs=outputs,
+        model_size=source.size,
+        size=facts.size,
+        operators=facts.operator_counts,
+        examples=agreements[0].examples if agreements else 0,
+        examples_origin=examples.origin,
+        agreements=tuple(agreements),
+        checks=(*checks, *target_checks),
+        data=examples.summaries
+        + (evaluation.summaries if evaluation is not None else ()),
+        accuracies=accuracies,
+        scatters=tuple(scatters),
+        float_layers=converted.float_layers,
+        target=target_report,
+    )
+    return result, facts
+
+
+def endpoints(facts: Facts, kind: str) -> tuple[Endpoint, ...]:
+    """The file's `"inputs"` or `"outputs"`, in its order, by their names."""
+    tensors = getattr(facts, kind)
+    names = {tensor: tensor.name for tensor in tensors}
+    if facts.signatures:
+        named = getattr(facts.signatures[0], kind)
+        names |= {tensor: name for name, tensor in named.items()}
+    return tuple(
+        Endpoint(
+            name=names[tensor],
+            shape=tensor.shape,
+            dtype=tensor.dtype,
+            scale=tensor.scales[0] if tensor.scales else None,
+            zero_point=tensor.zero_points[0] if tensor.zero_points else None,
+        )
+        for tensor in tensors
+    )
+
+
+def read_labels(labels: "os.PathLike | str | Sequence[str]") -> tuple[str, ...]:
+    """Names of classes, or those in a text file, one a line.
+
+    Raises:
+        UsageError: if the file cannot be read, or a name is empty or twice
+            there.
+    """
+    if isinstance(labels, (str, os.PathLike)):
+        try:
+            text = pathlib.Path(labels).read_text(encoding="utf-8")
+        except OSError as error:
+            raise UsageError(
+                f"--labels={labels} cannot be read: {error.strerror}."
+            ) from error
+        except UnicodeDecodeError as error:
+            raise UsageError(
+                f"--labels={labels} is not a text file in UTF-8."
+            ) from error
+        labels = text.splitlines()
+    names = tuple(name.strip() for name in labels)
+    if not names or not all(names):
+        raise UsageError(
+            "--labels must name every class, one a line. Received: "
+            f"{', '.join(map(repr, names[:20])) or 'nothing'}"
+        )
+    twice = {name for name in names if names.count(name) > 1}
+    if twice:
+        raise UsageError(f"--labels has {sorted(twice)[0]!r} more than once.")
+    return names
+
+
+def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
+    """The file on every interpreter, and a failed check for each that cannot.
+
+    XNNPACK is what phones run, the reference kernels what TFLite Micro does.
+    """
+    runtimes: list[Runtime] = []
+    problems = []
+    for kernels in ("xnnpack", "builtin", "reference"):
+        try:
+            runtimes.append(LiteRT(content, kernels))
+        except (RuntimeError, ValueError) as error:
+            problems.append(
+                Check(f"runs on LiteRT {kernels}", False, _first_line(error))
+            )
+    if target == "micro":
+        with contextlib.suppress(CheckError):  # which `targets.judge` tells
+            runtimes.append(micro.TFLiteMicro(content))
+    return runtimes, problems
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _is_probability(facts: Facts, output: Endpoint) -> bool:
+    wanted = facts.outputs
+    if facts.signatures:
+        wanted = [facts.signatures[0].outputs[output.name]]
+    return any(
+        op.name in ("LOGISTIC", "SOFTMAX")
+        for op in facts.operators
+        if set(op.outputs) & set(wanted)
+    )

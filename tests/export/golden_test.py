@@ -1,0 +1,104 @@
+"""Golden vectors: what TFLite's reference kernels compute, for a device."""
+
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from ai_edge_litert import interpreter as litert
+
+import tfconv_export
+from tests.export import models
+
+MODES = ["none", "int8", "int16x8"]
+
+
+@pytest.fixture(params=MODES)
+def exported(request, tmp_path):
+    tfconv_export.export(
+        models.network(),
+        tmp_path / "model.tflite",
+        quantize=request.param,
+        representative_data=models.DATA,
+        golden_dir=tmp_path / "golden",
+    )
+    return tmp_path
+
+
+def test_vectors_are_what_the_reference_kernels_compute(exported):
+    golden = exported / "golden"
+    inputs = np.load(golden / "input_audio.npy")
+    outputs = np.load(golden / "output_scores.npy")
+    interpreter = litert.Interpreter(
+        str(exported / "model.tflite"),
+        experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF,
+    )
+    interpreter.allocate_tensors()
+    (details,) = interpreter.get_input_details()
+    (result,) = interpreter.get_output_details()
+    assert inputs.dtype == details["dtype"]
+    assert len(inputs) == len(outputs) == 8
+    assert len(np.unique(inputs.reshape(8, -1), axis=0)) == 8
+    for example, expected in zip(inputs, outputs, strict=True):
+        interpreter.set_tensor(details["index"], example[np.newaxis])
+        interpreter.invoke()
+        found = interpreter.get_tensor(result["index"])[0]
+        np.testing.assert_array_equal(found, expected)
+
+
+MAIN = """
+#include <stdio.h>
+#include "golden.h"
+int main() {
+  fwrite(g_golden_input_audio, 1, sizeof(g_golden_input_audio), stdout);
+  fwrite(g_golden_output_scores, 1, sizeof(g_golden_output_scores), stdout);
+  return GOLDEN_COUNT != 8;
+}
+"""
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="no C++ compiler")
+def test_c_has_the_same_bits(exported):
+    golden = exported / "golden"
+    (exported / "main.cc").write_text(MAIN)
+    subprocess.run(
+        [
+            "g++",
+            "-Wall",
+            "-Werror",
+            "-I",
+            golden,
+            "-o",
+            exported / "program",
+            exported / "main.cc",
+            golden / "golden.cc",
+        ],
+        check=True,
+    )
+    found = subprocess.run(
+        [exported / "program"], capture_output=True, check=True
+    ).stdout
+    expected = b"".join(
+        np.load(golden / name).tobytes()
+        for name in ("input_audio.npy", "output_scores.npy")
+    )
+    assert found == expected
+
+
+def test_directory_with_something_in_it_is_left_alone(tmp_path):
+    golden = tmp_path / "golden"
+    golden.mkdir()
+    (golden / "input_audio.npy").write_text("mine")
+    arguments = {"golden_dir": golden, "representative_data": models.DATA}
+    with pytest.raises(tfconv_export.UsageError, match="not empty"):
+        tfconv_export.export(
+            models.network(), tmp_path / "model.tflite", **arguments
+        )
+    assert (golden / "input_audio.npy").read_text() == "mine"
+    tfconv_export.export(
+        models.network(),
+        tmp_path / "model.tflite",
+        overwrite=True,
+        **arguments,
+    )
+    assert np.load(golden / "input_audio.npy").shape == (8, 40, 4)
