@@ -366,7 +366,10 @@ def _measured_ranges(model, sites, batches) -> list[np.ndarray]:
         found = probe([tf.constant(array) for array in batch], training=False)
         largest = [
             np.maximum(known, np.float64(new))
-            for known, new in zip(largest, found, strict=True)
+            # Of one output there is no list.
+            for known, new in zip(
+                largest, keras.tree.flatten(found), strict=True
+            )
         ]
     return largest
 
