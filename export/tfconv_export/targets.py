@@ -150,7 +150,7 @@ TARGETS = {
     for target in (
         Target(
             "litert",
-            ("none", "float16", "dynamic", "int8", "int16x8"),
+            ("none", "float16", "dynamic", "int8", "int16x8", "int4"),
             lambda: None,
             _judge_litert,
         ),

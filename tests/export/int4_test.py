@@ -8,7 +8,6 @@ from ai_edge_litert.tools import flatbuffer_utils
 import tfconv
 from tests.export import models
 from tests.export.closeness import decibels
-from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
@@ -36,10 +35,8 @@ def source():
 
 
 @pytest.fixture(scope="module")
-def examples():
-    return calibration.Examples(
-        {"audio": models.DATA}, "the test", {"audio": np.dtype(np.float32)}
-    )
+def examples(source):
+    return models.chosen(source)
 
 
 @pytest.fixture(scope="module")

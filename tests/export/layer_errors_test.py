@@ -9,7 +9,6 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tests.export.closeness import decibels
-from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import layer_errors
@@ -37,16 +36,10 @@ def residual() -> keras.Model:
     )
 
 
-def examples_of(source, **arrays) -> calibration.Examples:
-    dtypes = {name: np.dtype(np.float32) for name in arrays}
-    assert set(arrays) == {item.name for item in source.inputs}
-    return calibration.Examples(arrays, "the test", dtypes)
-
-
 def converted(model, quantize, io_dtype=None, **arrays):
     """`(conversion, its examples)`, the float32 file with it."""
     source = loading.load(model)
-    examples = examples_of(source, **arrays)
+    examples = models.chosen(source, arrays)
     recipe = conversion.Recipe(quantize, io_dtype)
     return (
         conversion.convert(source, recipe, examples, also_float=True),
@@ -178,7 +171,7 @@ def test_clipped_is_the_share_of_values_that_calibration_left_out(model):
     errors = layer_errors.compare(
         made.float_content,
         made.content,
-        examples_of(source, audio=models.DATA),
+        models.chosen(source),
         made.scopes,
     )
     error = errors[2]
@@ -244,7 +237,7 @@ def test_several_inputs_and_outputs():
 def test_layers_of_a_saved_model_have_their_scopes(model, tmp_path):
     model.export(tmp_path / "saved", verbose=False)
     source = loading.load(tmp_path / "saved")
-    examples = examples_of(source, **{source.inputs[0].name: models.DATA})
+    examples = models.chosen(source)
     made = conversion.convert(
         source, conversion.Recipe("int8"), examples, also_float=True
     )
