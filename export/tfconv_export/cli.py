@@ -298,6 +298,8 @@ def _progress():
 
     def update(task: str, done: int, total: int | None) -> None:
         if task not in tasks:
+            for other in tasks.values():  # They come one after the other.
+                bar.update(other, total=1, completed=1)
             tasks[task] = bar.add_task(task, total=total)
         bar.update(tasks[task], completed=done, total=total)
 

@@ -225,9 +225,10 @@ def export(
             seed=seed,
             mean=mean,
             stddev=stddev,
-            progress=functools.partial(progress, "reading"),
+            progress=functools.partial(progress, f"reading {name} data"),
         )
-        for reader, count in zip(
+        for name, reader, count in zip(
+            ("representative", "evaluation"),
             readers,
             (num_calibration_examples, num_evaluation_examples),
             strict=True,
@@ -256,7 +257,6 @@ def export(
         layers = layer_errors.compare(
             converted.float_content, content, examples, converted.scopes
         )
-    progress("proving", 0, None)
     result, facts = proof.prove(
         source,
         recipe,
