@@ -8,13 +8,15 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tests.export.closeness import decibels
+from tests.export.data import examples_of
 from tests.export.tflite import TFLiteFile
-from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import equalization
 from tfconv_export import loading
 
 CHANNELS = 16
+
+EXAMPLES = examples_of(audio=models.DATA)
 
 
 def batches(array: np.ndarray):
@@ -104,16 +106,10 @@ def test_computes_the_same_in_float(layers, factor, ranges):
 
 def converted_db(source, quantize) -> float:
     recipe = conversion.Recipe(quantize)
-    examples = examples_of()
+    examples = EXAMPLES
     content = conversion.convert(source, recipe, examples).content
     expected = source.reference({"audio": models.DATA})["scores"].numpy()
     return decibels(expected, TFLiteFile(content).run_one_output(models.DATA))
-
-
-def examples_of():
-    return calibration.Examples(
-        {"audio": models.DATA}, "the test", {"audio": np.dtype(np.float32)}
-    )
 
 
 @pytest.mark.parametrize(
@@ -122,7 +118,7 @@ def examples_of():
 )
 def test_unequal_channels_are_quantized_better(factor, quantize, least):
     source = loading.load(spread_out(network(), factor))
-    better, changes = equalization.equalized(source, examples_of())
+    better, changes = equalization.equalized(source, EXAMPLES)
     assert changes
     before = converted_db(source, quantize)
     after = converted_db(better, quantize)
@@ -133,7 +129,7 @@ def test_unequal_channels_are_quantized_better(factor, quantize, least):
 def test_like_channels_are_not_quantized_worse(seed):
     model = models.randomize(network(), seed)
     source = loading.load(model)
-    better, _ = equalization.equalized(source, examples_of())
+    better, _ = equalization.equalized(source, EXAMPLES)
     before, after = (converted_db(s, "int8") for s in (source, better))
     assert after > before - 0.5
 
@@ -186,7 +182,7 @@ def test_given_model_is_left_as_it_is():
     model = spread_out(network(), 100)
     before = [weights.copy() for weights in model.get_weights()]
     source = loading.load(model)
-    better, _ = equalization.equalized(source, examples_of())
+    better, _ = equalization.equalized(source, EXAMPLES)
     for old, new in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert better.reference is source.reference
@@ -290,10 +286,7 @@ def test_several_inputs_are_taken_in_the_models_order():
         "right": models.examples(20, 3),
         "left": models.examples(20, 2),
     }
-    dtypes = {name: np.dtype(np.float32) for name in arrays}
-    better, changes = equalization.equalized(
-        source, calibration.Examples(arrays, "the test", dtypes)
-    )
+    better, changes = equalization.equalized(source, examples_of(**arrays))
     assert [change.producer for change in changes] == ["first"]
     np.testing.assert_allclose(
         better.exported(arrays)["scores"],

@@ -12,8 +12,8 @@ import tfconv_export
 from tests.export import models
 from tests.export.closeness import decibels
 from tests.export.closeness import relative_error
+from tests.export.data import examples_of
 from tests.export.tflite import TFLiteFile
-from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
@@ -25,6 +25,8 @@ CHECKS = {
     "integers only",
     "no stray QUANTIZE or DEQUANTIZE",
 }
+
+EXAMPLES = examples_of(audio=models.DATA)
 
 
 def network() -> keras.Model:
@@ -55,12 +57,6 @@ def expected(source):
     return source.reference({"audio": models.DATA})["scores"].numpy()
 
 
-def examples_of(source):
-    return calibration.Examples(
-        {"audio": models.DATA}, "the test", {"audio": np.dtype(np.float32)}
-    )
-
-
 @pytest.fixture(scope="module")
 def make(source):
     """Converts it, once for each recipe."""
@@ -69,9 +65,7 @@ def make(source):
     def convert(quantize, *patterns, io_dtype=None):
         recipe = conversion.Recipe(quantize, io_dtype, patterns)
         if recipe not in known:
-            known[recipe] = conversion.convert(
-                source, recipe, examples_of(source)
-            )
+            known[recipe] = conversion.convert(source, recipe, EXAMPLES)
         return known[recipe]
 
     return convert
@@ -249,7 +243,7 @@ def test_float_modes_have_no_layers_to_leave_in_float(quantize):
 
 def test_floor_is_reached_with_the_fewest_layers(source, expected):
     recipe = conversion.Recipe("int8", "float32")
-    examples = examples_of(source)
+    examples = EXAMPLES
     plain = conversion.convert(source, recipe, examples)
     floor = decibels(expected, run(plain.content)) + 10
     choice = sensitivity.choose_float_layers(source, recipe, examples, floor)
@@ -270,7 +264,7 @@ def test_floor_is_reached_with_the_fewest_layers(source, expected):
 
 def test_nothing_is_left_in_float_where_integers_are_enough(source):
     choice = sensitivity.choose_float_layers(
-        source, conversion.Recipe("int8"), examples_of(source), 1.0
+        source, conversion.Recipe("int8"), EXAMPLES, 1.0
     )
     assert choice.layers == choice.recipe.float_layers == ()
     assert choice.sqnr_db == choice.integer_sqnr_db >= 1.0
@@ -279,7 +273,10 @@ def test_nothing_is_left_in_float_where_integers_are_enough(source):
 def test_floor_that_is_out_of_reach(source):
     with pytest.raises(tfconv_export.CheckError, match="out of reach") as error:
         sensitivity.choose_float_layers(
-            source, conversion.Recipe("int8"), examples_of(source), 90.0
+            source,
+            conversion.Recipe("int8"),
+            EXAMPLES,
+            90.0,
         )
     assert "--io_dtype=float32" in str(error.value)
 
@@ -296,7 +293,7 @@ def test_model_is_converted_once_however_many_layers(source, monkeypatch):
     sensitivity.choose_float_layers(
         source,
         conversion.Recipe("int8", "float32"),
-        examples_of(source),
+        EXAMPLES,
         100.0,
     )
     assert len(calls) == 2, "in integers and in float"
@@ -305,5 +302,8 @@ def test_model_is_converted_once_however_many_layers(source, monkeypatch):
 def test_choice_needs_an_integer_mode(source):
     with pytest.raises(tfconv_export.UsageError, match="dynamic"):
         sensitivity.choose_float_layers(
-            source, conversion.Recipe("dynamic"), examples_of(source), 30.0
+            source,
+            conversion.Recipe("dynamic"),
+            EXAMPLES,
+            30.0,
         )

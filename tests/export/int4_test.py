@@ -8,7 +8,7 @@ from ai_edge_litert.tools import flatbuffer_utils
 import tfconv
 from tests.export import models
 from tests.export.closeness import decibels
-from tfconv_export import calibration
+from tests.export.data import examples_of
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
@@ -37,9 +37,7 @@ def source():
 
 @pytest.fixture(scope="module")
 def examples():
-    return calibration.Examples(
-        {"audio": models.DATA}, "the test", {"audio": np.dtype(np.float32)}
-    )
+    return examples_of(audio=models.DATA)
 
 
 @pytest.fixture(scope="module")

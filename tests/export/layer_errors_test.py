@@ -9,9 +9,10 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tests.export.closeness import decibels
-from tfconv_export import calibration
+from tests.export.data import examples_of
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
+from tfconv_export import flatbuffer_edit
 from tfconv_export import layer_errors
 from tfconv_export import loading
 
@@ -37,16 +38,10 @@ def residual() -> keras.Model:
     )
 
 
-def examples_of(source, **arrays) -> calibration.Examples:
-    dtypes = {name: np.dtype(np.float32) for name in arrays}
-    assert set(arrays) == {item.name for item in source.inputs}
-    return calibration.Examples(arrays, "the test", dtypes)
-
-
 def converted(model, quantize, io_dtype=None, **arrays):
     """`(conversion, its examples)`, the float32 file with it."""
     source = loading.load(model)
-    examples = examples_of(source, **arrays)
+    examples = examples_of(**arrays)
     recipe = conversion.Recipe(quantize, io_dtype)
     return (
         conversion.convert(source, recipe, examples, also_float=True),
@@ -174,11 +169,10 @@ def test_range_is_what_256_steps_of_the_scale_hold(int8):
 
 def test_clipped_is_the_share_of_values_that_calibration_left_out(model):
     made, _ = converted(model, "int8", audio=0.3 * models.DATA)
-    source = loading.load(model)
     errors = layer_errors.compare(
         made.float_content,
         made.content,
-        examples_of(source, audio=models.DATA),
+        examples_of(audio=models.DATA),
         made.scopes,
     )
     error = errors[2]
@@ -244,7 +238,7 @@ def test_several_inputs_and_outputs():
 def test_layers_of_a_saved_model_have_their_scopes(model, tmp_path):
     model.export(tmp_path / "saved", verbose=False)
     source = loading.load(tmp_path / "saved")
-    examples = examples_of(source, **{source.inputs[0].name: models.DATA})
+    examples = examples_of(**{source.inputs[0].name: models.DATA})
     made = conversion.convert(
         source, conversion.Recipe("int8"), examples, also_float=True
     )
@@ -260,3 +254,21 @@ def test_files_of_different_models_are_refused(int8):
     )
     with pytest.raises(tfconv_export.UsageError, match="same model"):
         layer_errors.compare(other.content, made.content, examples)
+
+
+def test_model_that_only_moves_data_has_its_input_alone():
+    inputs = keras.Input((40, 4), name="audio")
+    model = keras.Model(inputs, keras.layers.Reshape((4, 40))(inputs))
+    errors = errors_of(model, "int8", audio=models.DATA)
+    assert [error.operator for error in errors] == ["INPUT"]
+
+
+def test_file_that_does_not_run_has_no_errors(int8):
+    made, _ = int8
+    model = flatbuffer_edit.read(made.content)
+    for operator in model.subgraphs[0].operators:
+        # A convolution that has lost its weights.
+        operator.inputs = operator.inputs[:1]
+    examples = examples_of(audio=models.DATA)
+    broken = flatbuffer_edit.write(model)
+    assert layer_errors.compare(made.float_content, broken, examples) == ()
