@@ -13,6 +13,7 @@ from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Recipe
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.source import Source
 
@@ -66,7 +67,8 @@ def choose_float_layers(
 
     Raises:
         UsageError: if the recipe is not an integer one.
-        CheckError: if all layers in float do not reach it.
+        CheckError: if all layers in float do not reach it, or LiteRT does not
+            run the file.
     """
     if not recipe.is_integer:
         raise UsageError(
@@ -150,10 +152,15 @@ class _Trial:
             tuple(layers),
             self._converted.scopes,
         )
-        return min(
-            self._measure_on(LiteRT(content, kernels))
-            for kernels in ("xnnpack", "builtin")
-        )
+        try:
+            return min(
+                self._measure_on(LiteRT(content, kernels))
+                for kernels in ("xnnpack", "builtin")
+            )
+        except (RuntimeError, ValueError) as error:
+            raise CheckError(
+                f"The file does not run on LiteRT: {reason(error)}."
+            ) from error
 
     def _measure_on(self, runtime: LiteRT) -> float:
         signals = dict.fromkeys(self._expected[0], 0.0)
@@ -186,4 +193,6 @@ class _Trial:
 def _decibels(signal: float, noise: float) -> float:
     if noise == 0:
         return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
+    if not signal or not math.isfinite(signal + noise):
+        return -math.inf
+    return 10 * math.log10(signal / noise)

@@ -157,7 +157,7 @@ TARGETS = {
         # It has no kernels for float16, and none that mix float and int8.
         Target(
             "micro",
-            ("none", "int8", "int16x8"),
+            ("none", "int8", "int16x8", "int4"),
             micro.check_installed,
             _judge_micro,
         ),

@@ -288,7 +288,7 @@ def test_model_in_memory_may_have_the_name_of_the_output(tmp_path, monkeypatch):
 
 def test_unknown_mode_is_a_usage_error_that_lists_them(path):
     with pytest.raises(tfconv_export.UsageError) as caught:
-        tfconv_export.export(models.linear(), path, quantize="int4")
+        tfconv_export.export(models.linear(), path, quantize="int2")
     for mode in ("none", "float16", "dynamic", "int8", "int16x8"):
         assert mode in str(caught.value)
 
