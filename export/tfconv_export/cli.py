@@ -213,7 +213,7 @@ def main(argv: list[str]) -> int:
     arguments["input_shape"] = _parse_shapes(arguments["input_shape"])
     for name in ("mean", "stddev"):
         arguments[name] = _parse_numbers(name, arguments[name])
-    with _unless_verbose(), _progress() as progress:
+    with process.quiet(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
         from tfconv_export import report
         from tfconv_export.exporting import export
@@ -236,7 +236,7 @@ def _inspect(paths: list[str]) -> int:
             "inspect takes one TFLite file: tfconv-export inspect FILE. "
             f"Received: {' '.join(paths) or 'none'}"
         )
-    with _unless_verbose():
+    with process.quiet():
         from tfconv_export import flatbuffer
         from tfconv_export import report
 
@@ -282,12 +282,6 @@ def _parse_flags(argv: list[str]) -> list[str]:
         message = " ".join(str(error).split())
         print(f"tfconv-export: {message} (see --help)", file=sys.stderr)
         sys.exit(2)
-
-
-def _unless_verbose():
-    if flags.FLAGS.verbosity > 0:
-        return contextlib.nullcontext()
-    return process.quiet()
 
 
 @contextlib.contextmanager

@@ -12,9 +12,13 @@ from tfconv import ops
 from tfconv_export import float_layers
 from tfconv_export import int4
 from tfconv_export import layer_names
+from tfconv_export import process
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
+from tfconv_export.progress import Progress
+from tfconv_export.progress import silent
+from tfconv_export.progress import tracked
 from tfconv_export.source import Source
 
 # Mode -> the I/O dtypes it can have, the default first.
@@ -118,6 +122,7 @@ def convert(
     examples: Examples | None,
     *,
     also_float: bool = False,
+    progress: Progress = silent,
 ) -> Conversion:
     """Converts a source at a batch of 1.
 
@@ -126,6 +131,7 @@ def convert(
         recipe: what to make.
         examples: the representative data, for the integer modes.
         also_float: bool, whether to make the float32 file, too.
+        progress: called with how many examples it was calibrated on.
 
     Raises:
         CheckError: if the converter finds no way with TFLite's own operators.
@@ -162,7 +168,12 @@ def convert(
             tf.saved_model.save(
                 module, directory, signatures={"serving_default": concrete}
             )
-        content = _converted(directory, recipe, source, examples)
+        content = _converted(
+            directory,
+            recipe,
+            source,
+            lambda: tracked(examples, "calibrating", progress),
+        )
         float_content = None
         is_int4 = recipe.quantize == "int4"
         if also_float or recipe.float_layers or is_int4:
@@ -189,15 +200,15 @@ def convert(
 def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(directory)
     _configure(converter, recipe, source, examples)
-    try:
-        with warnings.catch_warnings():
-            # It calibrates with an interpreter that it deprecates.
-            warnings.filterwarnings("ignore", ".*Interpreter is deprec")
+    with process.quiet(), warnings.catch_warnings():
+        # It calibrates with an interpreter that it deprecates.
+        warnings.filterwarnings("ignore", ".*Interpreter is deprec")
+        try:
             return converter.convert()
-    except Exception as error:
-        raise CheckError(
-            f"The model cannot be converted: {_reason(error)}"
-        ) from error
+        except Exception as error:
+            raise CheckError(
+                f"The model cannot be converted: {_reason(error)}"
+            ) from error
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
@@ -210,7 +221,7 @@ def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
     if not recipe.is_integer:
         return
     converter.target_spec.supported_ops = [_INTEGER_OPS[recipe.quantize]]
-    converter.representative_dataset = lambda: iter(examples)
+    converter.representative_dataset = examples
     io_dtype = tf.as_dtype(recipe.io_dtype)
     if any(item.dtype.is_floating for item in source.inputs):
         converter.inference_input_type = io_dtype

@@ -248,7 +248,11 @@ def export(
         ).recipe
     progress("converting", 0, None)
     converted = conversion.convert(
-        source, recipe, examples, also_float=recipe.is_integer
+        source,
+        recipe,
+        examples,
+        also_float=recipe.is_integer,
+        progress=progress,
     )
     converted = proof.describe(converted, description)
     content = converted.content
