@@ -44,10 +44,11 @@ _ARGUMENTS = [
     flags.DEFINE_enum(
         "quantize",
         "none",
-        ["none", "float16", "dynamic", "int8", "int16x8"],
+        ["none", "float16", "dynamic", "int8", "int16x8", "int4"],
         "none: float32. float16: weights in float16. dynamic: weights in int8. "
         "int8: everything in int8. int16x8: activations in int16, weights in "
-        "int8. The last two need --representative_data.",
+        "int8. int4: as int8, with weights of convolutions in 4 bits "
+        "(experimental). The last three need --representative_data.",
     ),
     flags.DEFINE_enum(
         "io_dtype",
@@ -188,6 +189,9 @@ _DATA_FUNCTION = flags.DEFINE_string(
 )
 
 
+_HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
+
+
 def main(argv: list[str]) -> int:
     if argv[1:2] == ["inspect"]:
         return _inspect(argv[2:])
@@ -209,7 +213,7 @@ def main(argv: list[str]) -> int:
     arguments["input_shape"] = _parse_shapes(arguments["input_shape"])
     for name in ("mean", "stddev"):
         arguments[name] = _parse_numbers(name, arguments[name])
-    with _unless_verbose(), _progress() as progress:
+    with process.quiet(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
         from tfconv_export import report
         from tfconv_export.exporting import export
@@ -232,7 +236,7 @@ def _inspect(paths: list[str]) -> int:
             "inspect takes one TFLite file: tfconv-export inspect FILE. "
             f"Received: {' '.join(paths) or 'none'}"
         )
-    with _unless_verbose():
+    with process.quiet():
         from tfconv_export import flatbuffer
         from tfconv_export import report
 
@@ -266,7 +270,7 @@ def _exit_status(argv: list[str]) -> int:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
+    if set(_HELP) & set(argv[1:]):
         # absl's own shows the flags of the script, which has none when pip
         # has made it, and exits with 1.
         module = flags.FLAGS.find_module_defining_flag("model")
@@ -280,12 +284,6 @@ def _parse_flags(argv: list[str]) -> list[str]:
         sys.exit(2)
 
 
-def _unless_verbose():
-    if flags.FLAGS.verbosity > 0:
-        return contextlib.nullcontext()
-    return process.quiet()
-
-
 @contextlib.contextmanager
 def _progress():
     """A bar on the terminal, if there is one, that goes when it is done."""
@@ -294,6 +292,8 @@ def _progress():
 
     def update(task: str, done: int, total: int | None) -> None:
         if task not in tasks:
+            for other in tasks.values():  # They come one after the other.
+                bar.update(other, total=1, completed=1)
             tasks[task] = bar.add_task(task, total=total)
         bar.update(tasks[task], completed=done, total=total)
 

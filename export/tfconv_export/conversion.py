@@ -10,10 +10,15 @@ import tensorflow as tf
 
 from tfconv import ops
 from tfconv_export import float_layers
+from tfconv_export import int4
 from tfconv_export import layer_names
+from tfconv_export import process
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
+from tfconv_export.progress import Progress
+from tfconv_export.progress import silent
+from tfconv_export.progress import tracked
 from tfconv_export.source import Source
 
 # Mode -> the I/O dtypes it can have, the default first.
@@ -23,10 +28,12 @@ IO_DTYPES = {
     "dynamic": ("float32",),
     "int8": ("int8", "uint8", "float32"),
     "int16x8": ("int16", "float32"),
+    "int4": ("int8", "uint8", "float32"),
 }
 
 _INTEGER_OPS = {
     "int8": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
+    "int4": tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
     "int16x8": (
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ),
@@ -40,8 +47,9 @@ class Recipe:
     Attributes:
         quantize: string, `"none"` (float32), `"float16"` (weights in
             float16), `"dynamic"` (weights in int8, activations quantized as
-            they come), `"int8"` (all in int8) or `"int16x8"` (activations in
-            int16, weights in int8).
+            they come), `"int8"` (all in int8), `"int16x8"` (activations in
+            int16, weights in int8) or `"int4"` (as int8, but with convolutions
+            of 4-bit weights: experimental, see `int4`).
         io_dtype: string, the dtype of the file's input and outputs; `None`
             is the mode's default.
         float_layers: tuple of regular expressions; the layers in whose name
@@ -74,13 +82,14 @@ class Recipe:
         if self.float_layers and not self.is_integer:
             raise UsageError(
                 f"--float_layers={','.join(self.float_layers)} is not possible "
-                f"with --quantize={self.quantize}; use it with int8 or int16x8."
+                f"with --quantize={self.quantize}; use it with "
+                f"{', '.join(_INTEGER_OPS)}."
             )
 
     @property
     def is_integer(self) -> bool:
         """Whether the file computes with integers, but in `float_layers`."""
-        return self.quantize in ("int8", "int16x8")
+        return self.quantize in _INTEGER_OPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,6 +122,7 @@ def convert(
     examples: Examples | None,
     *,
     also_float: bool = False,
+    progress: Progress = silent,
 ) -> Conversion:
     """Converts a source at a batch of 1.
 
@@ -121,6 +131,7 @@ def convert(
         recipe: what to make.
         examples: the representative data, for the integer modes.
         also_float: bool, whether to make the float32 file, too.
+        progress: called with how many examples it was calibrated on.
 
     Raises:
         CheckError: if the converter finds no way with TFLite's own operators.
@@ -157,10 +168,18 @@ def convert(
             tf.saved_model.save(
                 module, directory, signatures={"serving_default": concrete}
             )
-        content = _converted(directory, recipe, source, examples)
+        content = _converted(
+            directory,
+            recipe,
+            source,
+            lambda: tracked(examples, "calibrating", progress),
+        )
         float_content = None
-        if also_float or recipe.float_layers:
+        is_int4 = recipe.quantize == "int4"
+        if also_float or recipe.float_layers or is_int4:
             float_content = _converted(directory, Recipe(), source, None)
+    if is_int4:
+        content = int4.with_int4_weights(content, float_content)
     known = source.kind == "keras"
     conversion = Conversion(
         content, counts[-1] if known else None, scopes, float_content
@@ -181,15 +200,15 @@ def convert(
 def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(directory)
     _configure(converter, recipe, source, examples)
-    try:
-        with warnings.catch_warnings():
-            # It calibrates with an interpreter that it deprecates.
-            warnings.filterwarnings("ignore", ".*Interpreter is deprec")
+    with process.quiet(), warnings.catch_warnings():
+        # It calibrates with an interpreter that it deprecates.
+        warnings.filterwarnings("ignore", ".*Interpreter is deprec")
+        try:
             return converter.convert()
-    except Exception as error:
-        raise CheckError(
-            f"The model cannot be converted: {_reason(error)}"
-        ) from error
+        except Exception as error:
+            raise CheckError(
+                f"The model cannot be converted: {_reason(error)}"
+            ) from error
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
@@ -202,7 +221,7 @@ def _configure(converter, recipe: Recipe, source: Source, examples) -> None:
     if not recipe.is_integer:
         return
     converter.target_spec.supported_ops = [_INTEGER_OPS[recipe.quantize]]
-    converter.representative_dataset = lambda: iter(examples)
+    converter.representative_dataset = examples
     io_dtype = tf.as_dtype(recipe.io_dtype)
     if any(item.dtype.is_floating for item in source.inputs):
         converter.inference_input_type = io_dtype

@@ -306,7 +306,8 @@ def _sites(model: keras.Model) -> list[_Site]:
 
 
 def _is_consumer(layer) -> bool:
-    if not isinstance(layer, _DEPTHWISE + _SEPARABLE + _DENSE):
+    # Not a subclass: that may do anything with its weights.
+    if type(layer) not in _DEPTHWISE + _SEPARABLE + _DENSE:
         return False
     return (
         _is_channels_last(layer)
@@ -316,17 +317,17 @@ def _is_consumer(layer) -> bool:
 
 
 def _is_producer(layer) -> bool:
-    if isinstance(layer, keras.layers.BatchNormalization):
+    if type(layer) is keras.layers.BatchNormalization:
         return layer.axis in (-1, layer.input.ndim - 1)
     return _is_consumer(layer) and layer.activation in _ACTIVATIONS
 
 
 def _keeps_channels(layer) -> bool:
-    if isinstance(layer, keras.layers.ReLU):
+    if type(layer) is keras.layers.ReLU:
         return layer.max_value is None and not layer.threshold
-    if isinstance(layer, keras.layers.Activation):
+    if type(layer) is keras.layers.Activation:
         return layer.activation in _ACTIVATIONS
-    return isinstance(layer, _HOMOGENEOUS) and _is_channels_last(layer)
+    return type(layer) in _HOMOGENEOUS and _is_channels_last(layer)
 
 
 def _is_channels_last(layer) -> bool:
@@ -365,7 +366,10 @@ def _measured_ranges(model, sites, batches) -> list[np.ndarray]:
         found = probe([tf.constant(array) for array in batch], training=False)
         largest = [
             np.maximum(known, np.float64(new))
-            for known, new in zip(largest, found, strict=True)
+            # Of one output there is no list.
+            for known, new in zip(
+                largest, keras.tree.flatten(found), strict=True
+            )
         ]
     return largest
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfconv_export.comparison import model_outputs
 from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
@@ -12,7 +13,6 @@ from tfconv_export.result import Accuracy
 from tfconv_export.result import Endpoint
 from tfconv_export.runtimes import Runtime
 from tfconv_export.source import Source
-from tfconv_export.verification import model_outputs
 
 _MODEL = "model"
 

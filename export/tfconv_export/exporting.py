@@ -225,9 +225,10 @@ def export(
             seed=seed,
             mean=mean,
             stddev=stddev,
-            progress=functools.partial(progress, "reading"),
+            progress=functools.partial(progress, f"reading {name} data"),
         )
-        for reader, count in zip(
+        for name, reader, count in zip(
+            ("representative", "evaluation"),
             readers,
             (num_calibration_examples, num_evaluation_examples),
             strict=True,
@@ -247,7 +248,11 @@ def export(
         ).recipe
     progress("converting", 0, None)
     converted = conversion.convert(
-        source, recipe, examples, also_float=recipe.is_integer
+        source,
+        recipe,
+        examples,
+        also_float=recipe.is_integer,
+        progress=progress,
     )
     converted = proof.describe(converted, description)
     content = converted.content
@@ -258,7 +263,6 @@ def export(
             layers = layer_errors.compare(
                 converted.float_content, content, examples, converted.scopes
             )
-    progress("proving", 0, None)
     result, facts = proof.prove(
         source,
         recipe,
@@ -372,17 +376,17 @@ def _as_flags(given: dict[str, Any]) -> dict[str, Any]:
     """
     defaults = inspect.signature(export).parameters
     return {
-        name: _shown(value)
-        for name, value in given.items()
+        name: shown
+        for name, shown in ((n, _shown(v)) for n, v in given.items())
         if name not in ("progress", "overwrite")
-        and value is not defaults[name].default
+        and shown != _shown(defaults[name].default)
     }
 
 
 def _shown(value):
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    if isinstance(value, (bool, int, float, str)):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
         return [_shown(item) for item in value]

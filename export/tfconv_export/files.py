@@ -17,10 +17,15 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
         overwrite: whether it may exist already.
         flag: the name of the argument that gave `path`, for the message.
 
+    Returns:
+        The path to write to.
+
     Raises:
         UsageError: if not.
     """
     path = pathlib.Path(path)
+    if path.is_symlink():  # What it points to is written, and it stays.
+        path = path.resolve()
     try:
         if path.is_dir():
             raise UsageError(

@@ -10,9 +10,9 @@ import copy
 import re
 
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
 from tfconv_export import flatbuffer
+from tfconv_export import flatbuffer_edit
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.layer_names import layer_of
@@ -77,8 +77,10 @@ def keep_in_float(
     """
     facts = flatbuffer.read(content)
     float_facts = flatbuffer.read(float_content)
-    model, float_model = _read(content), _read(float_content)
-    float_operators = _by_facts(float_facts, float_model)
+    model, float_model = (
+        flatbuffer_edit.read(data) for data in (content, float_content)
+    )
+    float_operators = flatbuffer_edit.by_facts(float_facts, float_model)
     twins = {
         id(ours): id(theirs)
         for ours, theirs in matched(_computing(float_facts), _computing(facts))
@@ -95,28 +97,17 @@ def keep_in_float(
             )
         chosen[twins[id(operator)]] = float_operators[id(operator)]
     editor = _Editor(model, float_model)
-    for described, operator in _by_facts(facts, model).items():
+    for described, operator in flatbuffer_edit.by_facts(facts, model).items():
         if described in chosen:
             editor.add_in_float(operator, chosen[described])
         else:
             editor.add(operator)
     names = editor.finish()
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model)), names
-
-
-def _by_facts(facts: flatbuffer.Facts, model) -> dict:
-    """The operators of the main subgraph, by the id of their facts."""
-    # The facts go on with the operators of other subgraphs.
-    operators = model.subgraphs[0].operators
-    return dict(zip(map(id, facts.operators), operators, strict=False))
+    return flatbuffer_edit.write(model), names
 
 
 def _computing(facts: flatbuffer.Facts) -> list[flatbuffer.OperatorFacts]:
     return [op for op in facts.operators if op.name not in _CONVERSIONS]
-
-
-def _read(content: bytes):
-    return flatbuffer_utils.read_model_from_bytearray(bytearray(content))
 
 
 class _Editor:
@@ -134,10 +125,14 @@ class _Editor:
         self._in_float = {}
         # The same for those at the ends of a file with float outputs.
         self._ends = {}
+        # From a tensor to the same one with another scale.
+        self._rescaled = {}
         for operator in self._main.operators:
             (first, *_), (output, *_) = operator.inputs, operator.outputs
-            if self._is(operator, "QUANTIZE") and self._is_float(first):
-                self._in_float[output] = first
+            if self._is(operator, "QUANTIZE"):
+                is_start = self._is_float(first)
+                same = self._in_float if is_start else self._rescaled
+                same[output] = first
             if self._is(operator, "DEQUANTIZE") and self._is_float(output):
                 self._ends[first] = output
 
@@ -168,7 +163,10 @@ class _Editor:
 
     def finish(self) -> frozenset[str]:
         """Takes out what is not used; the names of what float computes."""
-        names = {_name(self._main.tensors[index]) for index in self._computed}
+        names = {
+            flatbuffer_edit.name_of(self._main.tensors[index])
+            for index in self._computed
+        }
         used = len(self._written) + 1
         while used > len(self._written):
             used = len(self._written)
@@ -181,8 +179,7 @@ class _Editor:
                 or operator.outputs[0] in read
             ]
         self._main.operators = self._written
-        _remove_unused_tensors(self._model)
-        _remove_unused_buffers(self._model)
+        flatbuffer_edit.remove_unused(self._model)
         return frozenset(names)
 
     def _operand(self, index: int, float_index: int) -> int:
@@ -194,6 +191,8 @@ class _Editor:
             constant.buffer = len(self._model.buffers) - 1
             self._main.tensors.append(constant)
             return len(self._main.tensors) - 1
+        while index in self._rescaled and index not in self._in_float:
+            index = self._rescaled[index]
         if index in self._in_float or not self._is_quantized(index):
             return self._in_float.get(index, index)
         output = self._add_float(index, "_dequantized")
@@ -209,12 +208,12 @@ class _Editor:
         # The name stays with what the layer computes.
         output = self._add_float(index, "")
         tensor = self._main.tensors[index]
-        tensor.name = f"{_name(tensor)}_quantized".encode()
+        tensor.name = f"{flatbuffer_edit.name_of(tensor)}_quantized".encode()
         return output
 
     def _add_float(self, index: int, suffix: str) -> int:
         tensor = copy.copy(self._main.tensors[index])
-        tensor.name = f"{_name(tensor)}{suffix}".encode()
+        tensor.name = f"{flatbuffer_edit.name_of(tensor)}{suffix}".encode()
         tensor.type = schema.TensorType.FLOAT32
         tensor.quantization = None
         self._main.tensors.append(tensor)
@@ -251,43 +250,3 @@ class _Editor:
         quantization = self._main.tensors[index].quantization
         scales = None if quantization is None else quantization.scale
         return scales is not None and len(scales) > 0
-
-
-def _name(tensor) -> str:
-    return (tensor.name or b"").decode(errors="replace")
-
-
-def _remove_unused_tensors(model) -> None:
-    main = model.subgraphs[0]
-    used = {*main.inputs, *main.outputs}
-    for operator in main.operators:
-        used.update(operator.inputs)
-        used.update(operator.outputs)
-        used.update(
-            [] if operator.intermediates is None else operator.intermediates
-        )
-    moved = {index: new for new, index in enumerate(sorted(used - {-1}))}
-    moved[-1] = -1
-    main.tensors = [main.tensors[index] for index in moved if index >= 0]
-    main.inputs = [moved[index] for index in main.inputs]
-    main.outputs = [moved[index] for index in main.outputs]
-    for operator in main.operators:
-        for field in ("inputs", "outputs", "intermediates"):
-            indices = getattr(operator, field)
-            if indices is not None:
-                setattr(operator, field, [moved[index] for index in indices])
-    for signature in model.signatureDefs or []:
-        if signature.subgraphIndex == 0:
-            for entry in (*signature.inputs, *signature.outputs):
-                entry.tensorIndex = moved[entry.tensorIndex]
-
-
-def _remove_unused_buffers(model) -> None:
-    # The first one is empty: that of tensors without constant values.
-    holders = [tensor for graph in model.subgraphs for tensor in graph.tensors]
-    holders += model.metadata or []
-    used = sorted({0, *(holder.buffer for holder in holders)})
-    moved = {index: new for new, index in enumerate(used)}
-    for holder in holders:
-        holder.buffer = moved[holder.buffer]
-    model.buffers = [model.buffers[index] for index in used]

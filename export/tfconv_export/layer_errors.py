@@ -17,6 +17,8 @@ from tfconv_export.runtimes import quantize
 
 _MAX_EXAMPLES = 64
 
+_INPUT = "INPUT"
+
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 # They hand on what they are given, and its error with it.
@@ -42,18 +44,17 @@ def compare(
 
     Returns:
         One for each quantized input (its operator is `"INPUT"`) and for each
-        output of an operator that computes something, in their order.
+        output of an operator that computes something, in their order; none
+        if LiteRT does not run one of the files.
 
     Raises:
-        UsageError: if there is nothing in which the two files can be compared.
+        UsageError: if the files are not of the same model.
     """
-    expected, found = _Run(float_content), _Run(quantized_content)
+    try:
+        expected, found = _Run(float_content), _Run(quantized_content)
+    except (RuntimeError, ValueError):
+        return ()
     pairs = _pairs(expected, found, scopes or {})
-    if not pairs:
-        raise UsageError(
-            "The two files have no operators in common: are they of the same "
-            "model?"
-        )
     for example in examples.sample(_MAX_EXAMPLES):
         expected.run(example)
         found.run(example)
@@ -127,12 +128,18 @@ def _pairs(expected: _Run, found: _Run, scopes) -> list["_Pair"]:
             float_tensor=tensor,
             tensor=found.inputs()[name],
             layer=name,
-            operator="INPUT",
+            operator=_INPUT,
         )
         for name, tensor in expected.inputs().items()
         if name in found.inputs() and found.inputs()[name].scales
     ]
-    for ours, theirs in matched(expected.operators(), found.operators()):
+    operators = matched(expected.operators(), found.operators())
+    if expected.operators() and not operators:
+        raise UsageError(
+            "The two files have no operators in common: are they of the same "
+            "model?"
+        )
+    for ours, theirs in operators:
         if ours.name in _MOVES:
             continue
         weights = ours.inputs[1] if len(ours.inputs) > 1 else None

@@ -8,6 +8,8 @@ from tfconv_export import c_array as c_arrays
 from tfconv_export import files
 from tfconv_export.errors import UsageError
 
+_COMPILED = "output (for the NPU)"
+
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
@@ -58,18 +60,19 @@ def plan(
     """
     output = pathlib.Path(output)
     paths = {"output": output}
-    compiled = None
     if compiles:
-        compiled = output.with_name(f"{output.stem}_vela{output.suffix}")
-        paths["output (for the NPU)"] = compiled
+        name = f"{output.stem}_vela{output.suffix}"
+        paths[_COMPILED] = output.with_name(name)
     if report is not None:
         paths["report"] = pathlib.Path(report)
     if c_array is not None:
         c_array = pathlib.Path(c_array)
         source, header = c_arrays.targets(c_array)
         paths["c_array"], paths["c_array (its header)"] = source, header
-    for flag, path in paths.items():
-        files.check_target(path, overwrite, flag.partition(" ")[0])
+    paths = {
+        flag: files.check_target(path, overwrite, flag.partition(" ")[0])
+        for flag, path in paths.items()
+    }
     directories = {
         flag: files.check_directory(path, overwrite, flag)
         for flag, path in (
@@ -80,10 +83,10 @@ def plan(
     }
     files.check_distinct(paths | directories, inputs)
     return Outputs(
-        output=output,
-        compiled=compiled,
+        output=paths["output"],
+        compiled=paths.get(_COMPILED),
         report=paths.get("report"),
-        c_array=c_array,
+        c_array=paths.get("c_array"),
         **directories,
     )
 

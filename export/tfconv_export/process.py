@@ -8,6 +8,8 @@ import tempfile
 import traceback
 from collections.abc import Callable
 
+from absl import logging
+
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 
@@ -86,7 +88,13 @@ def _wait(child: int) -> int:
 
 @contextlib.contextmanager
 def quiet():
-    """Holds back what TensorFlow's C++ writes to stderr, unless we crash."""
+    """Holds back what TensorFlow's C++ writes to stderr, unless we crash.
+
+    With `--verbosity=1`, or `absl.logging.set_verbosity(1)`, it does not.
+    """
+    if logging.get_verbosity() > 0:
+        yield
+        return
     sys.stderr.flush()
     stderr = os.dup(2)
     with tempfile.TemporaryFile() as held:

@@ -6,6 +6,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
+from tfconv_export import comparison
 from tfconv_export import evaluation as evaluations
 from tfconv_export import flatbuffer
 from tfconv_export import metadata
@@ -102,15 +103,16 @@ def prove(
     checks = verification.inspect(facts, recipe, source, converted)
     runtimes, problems = _runtimes(content, target)
     checks += problems
-    agreements, scatters = [], []
+    agreements, scatters, twins = [], [], []
     if runtimes:
         try:
-            agreements, scatters = verification.compare(
+            agreements, scatters, twins = comparison.compare(
                 runtimes, source, examples, progress
             )
         except (RuntimeError, ValueError) as error:
             checks.append(Check("runs", False, _first_line(error)))
-    checks += verification.judge(agreements, recipe, facts, min_sqnr_db)
+    checks += comparison.judge(agreements, recipe, facts, min_sqnr_db)
+    checks += twins
     accuracies = ()
     if evaluation is not None and agreements:
         output = evaluations.classes_output(outputs)
@@ -140,7 +142,8 @@ def prove(
         examples_origin=examples.origin,
         agreements=tuple(agreements),
         checks=(*checks, *target_checks),
-        data=examples.summaries,
+        data=examples.summaries
+        + (evaluation.summaries if evaluation is not None else ()),
         accuracies=accuracies,
         scatters=tuple(scatters),
         float_layers=converted.float_layers,

@@ -65,6 +65,13 @@ def print_table(
         _print_target(result, console)
     for warning in result.warnings:
         _show(console, f"warning: {warning}", "yellow")
+    checks, failed = len(result.checks), len(result.failed)
+    if failed:
+        verdict = f"{failed} of {checks} checks failed: {result.output} is not"
+        _show(console, f"{verdict} written", "bold red")
+    else:
+        verdict = f"all {checks} checks passed: {result.output} is written"
+        _show(console, verdict, "bold green")
 
 
 def _print_accuracies(

@@ -13,6 +13,7 @@ from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Recipe
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.source import Source
 
@@ -58,7 +59,7 @@ def choose_float_layers(
 
     Args:
         source: one whose shape is fixed.
-        recipe: int8 or int16x8; what it has in `float_layers` is kept.
+        recipe: an integer one; what it has in `float_layers` is kept.
         examples: the representative data, on which the file is measured, too.
         min_sqnr_db: float, what every output has to reach on LiteRT's
             XNNPACK and builtin kernels against the trained model, in decibels.
@@ -66,12 +67,14 @@ def choose_float_layers(
 
     Raises:
         UsageError: if the recipe is not an integer one.
-        CheckError: if all layers in float do not reach it.
+        CheckError: if all layers in float do not reach it, or LiteRT does not
+            run the file.
     """
     if not recipe.is_integer:
         raise UsageError(
             "--auto_float_layers is not possible with "
-            f"--quantize={recipe.quantize}; use it with int8 or int16x8."
+            f"--quantize={recipe.quantize}; use it with an integer mode, such "
+            "as int8."
         )
     trial = _Trial(source, recipe, examples, max_examples)
     before = trial.sqnr_db(trial.fixed)
@@ -149,10 +152,15 @@ class _Trial:
             tuple(layers),
             self._converted.scopes,
         )
-        return min(
-            self._measure_on(LiteRT(content, kernels))
-            for kernels in ("xnnpack", "builtin")
-        )
+        try:
+            return min(
+                self._measure_on(LiteRT(content, kernels))
+                for kernels in ("xnnpack", "builtin")
+            )
+        except (RuntimeError, ValueError) as error:
+            raise CheckError(
+                f"The file does not run on LiteRT: {reason(error)}."
+            ) from error
 
     def _measure_on(self, runtime: LiteRT) -> float:
         signals = dict.fromkeys(self._expected[0], 0.0)
@@ -185,4 +193,6 @@ class _Trial:
 def _decibels(signal: float, noise: float) -> float:
     if noise == 0:
         return math.inf
-    return 10 * math.log10(signal / noise) if signal else -math.inf
+    if not signal or not math.isfinite(signal + noise):
+        return -math.inf
+    return 10 * math.log10(signal / noise)

@@ -150,14 +150,14 @@ TARGETS = {
     for target in (
         Target(
             "litert",
-            ("none", "float16", "dynamic", "int8", "int16x8"),
+            ("none", "float16", "dynamic", "int8", "int16x8", "int4"),
             lambda: None,
             _judge_litert,
         ),
         # It has no kernels for float16, and none that mix float and int8.
         Target(
             "micro",
-            ("none", "int8", "int16x8"),
+            ("none", "int8", "int16x8", "int4"),
             micro.check_installed,
             _judge_micro,
         ),

@@ -15,8 +15,8 @@ import tfconv_export
 from tests.export import models
 from tests.export.tflite import TFLiteFile
 from tfconv_export import calibration
+from tfconv_export import comparison
 from tfconv_export import loading
-from tfconv_export import verification
 from tfconv_export.data import open_data
 from tfconv_export.runtimes import LiteRT
 
@@ -131,12 +131,13 @@ def test_agreement_is_computed_as_its_documentation_says(tmp_path, path):
     tfconv_export.export(other, path)
     data = models.examples(20, 4, count=9)
     source = loading.load(model)
-    agreements, scatters = verification.compare(
+    agreements, scatters, twins = comparison.compare(
         [LiteRT(path.read_bytes(), kernels) for kernels in KERNELS],
         source,
         calibration.choose(open_data(data), source.inputs),
     )
     assert len(agreements) == len(scatters) == 3
+    assert twins == []
     outputs = models.outputs_of(model, data).astype(np.float64)
     width = max(outputs.max(), 0) - min(outputs.min(), 0)
     noise = outputs.size * 0.125**2
@@ -287,7 +288,7 @@ def test_model_in_memory_may_have_the_name_of_the_output(tmp_path, monkeypatch):
 
 def test_unknown_mode_is_a_usage_error_that_lists_them(path):
     with pytest.raises(tfconv_export.UsageError) as caught:
-        tfconv_export.export(models.linear(), path, quantize="int4")
+        tfconv_export.export(models.linear(), path, quantize="int2")
     for mode in ("none", "float16", "dynamic", "int8", "int16x8"):
         assert mode in str(caught.value)
 

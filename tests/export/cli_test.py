@@ -34,7 +34,8 @@ def test_table_holds_every_check_and_what_was_made(run, workplace):
         # In a narrow table, the cells are broken into lines.
         for word in f"{check['name']} {check['detail']}".split():
             assert word in text
-    assert outcome.stdout.count("pass") == len(report["checks"])
+    assert outcome.stdout.count("  pass  ") == len(report["checks"])
+    assert f"all {len(report['checks'])} checks passed" in outcome.stdout
     assert "FAIL" not in text
     size = (workplace / "out.tflite").stat().st_size
     before = (workplace / "model.keras").stat().st_size
@@ -151,7 +152,9 @@ def test_failed_check_prints_the_table_and_writes_the_report_alone(
     failed = [line for line in outcome.stdout.splitlines() if "FAIL" in line]
     assert any("integers only" in line for line in failed)
     assert "ELU" in outcome.stdout
-    passed = [line for line in outcome.stdout.splitlines() if "pass" in line]
+    passed = [
+        line for line in outcome.stdout.splitlines() if "  pass  " in line
+    ]
     assert passed
 
 

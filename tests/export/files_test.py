@@ -254,3 +254,13 @@ def test_files_are_whole_at_every_moment(targets, monkeypatch):
         sys.setprofile(None)
     look()
     assert seen == {b"before", b"after" * 1000}
+
+
+def test_link_stays_and_what_it_points_to_is_written(run, workplace):
+    (workplace / "releases").mkdir()
+    link = workplace / "latest.tflite"
+    link.symlink_to("releases/1.tflite")
+    outcome = run(MODEL, "--output=latest.tflite")
+    assert outcome.status == 0
+    assert link.is_symlink()
+    assert (workplace / "releases" / "1.tflite").read_bytes()[4:8] == b"TFL3"

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import tfconv
+import tfconv_export
 from tests.export import direct
 from tests.export import models
 from tests.export.tflite import TFLiteFile
@@ -250,3 +251,34 @@ def test_absent_package_is_a_sentence_that_names_the_extra(monkeypatch):
     monkeypatch.setattr(micro.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"pip install 'tfconv\[micro\]'"):
         micro.TFLiteMicro(b"")
+
+
+class Shifted(micro.TFLiteMicro):
+    """TFLite Micro as it would be with an error of so many steps."""
+
+    def run(self, inputs):
+        outputs = super().run(inputs)
+        return {
+            name: value + self.steps * self.step(name)
+            for name, value in outputs.items()
+        }
+
+
+@pytest.mark.parametrize(("steps", "failed"), [(1, 0), (2, 1)])
+def test_numbers_that_are_not_those_of_the_reference_kernels_fail(
+    tmp_path, monkeypatch, steps, failed
+):
+    Shifted.steps = steps
+    monkeypatch.setattr(micro, "TFLiteMicro", Shifted)
+    try:
+        result = tfconv_export.export(
+            models.network(),
+            tmp_path / "model.tflite",
+            quantize="int8",
+            representative_data=models.DATA,
+            target="micro",
+        )
+    except tfconv_export.CheckError as error:
+        result = error.result
+    names = [check.name for check in result.failed]
+    assert names == ["TFLite Micro as LiteRT reference, output scores"] * failed

@@ -4,6 +4,9 @@ import keras
 import numpy as np
 
 import tfconv
+from tfconv_export import calibration
+from tfconv_export.data import open_data
+from tfconv_export.source import Source
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
@@ -28,6 +31,12 @@ def examples(*shape: int, count: int = 16, seed: int = 1) -> np.ndarray:
 
 # Examples for a model of 40 steps and 4 channels, as most here are.
 DATA = examples(40, 4, count=32)
+
+
+def chosen(source: Source, data=DATA) -> calibration.Examples:
+    """The data, an array or a dict of them, as an export has it."""
+    reader = open_data(data)
+    return calibration.choose(reader, source.inputs)
 
 
 def sequential(shape, *layers: keras.Layer, name="net") -> keras.Sequential:

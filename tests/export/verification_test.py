@@ -14,10 +14,10 @@ import tensorflow as tf
 import tfconv
 from tests.export import gone_wrong
 from tests.export import models
+from tfconv_export import comparison
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import result
-from tfconv_export import verification
 
 
 def test_whole_file_is_written(offer, convert):
@@ -105,8 +105,8 @@ def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
         "scores", (1, 4), "int8", False, scales=(0.5,), zero_points=(0,)
     )
     facts = flatbuffer.Facts(0, (), (output,), (output,))
-    assert verification.judge([good], recipe, facts)[0].passed
-    assert not verification.judge([bad], recipe, facts)[0].passed
+    assert comparison.judge([good], recipe, facts)[0].passed
+    assert not comparison.judge([bad], recipe, facts)[0].passed
 
 
 def test_depthwise_weights_with_one_scale_for_all_channels(offer):
