@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-import tempfile
 import warnings
 
 import keras
 import tensorflow as tf
 
 from tfconv import ops
+from tfconv_export import files
 from tfconv_export import float_layers
 from tfconv_export import int4
 from tfconv_export import layer_names
@@ -152,7 +152,7 @@ def convert(
         scopes.update(recorded)
         return outputs
 
-    with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+    with files.temporary_directory() as directory:
         # By way of a SavedModel: converting the function itself leaves its
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)
