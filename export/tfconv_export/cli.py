@@ -121,6 +121,11 @@ _ARGUMENTS = [
     flags.DEFINE_integer(
         "num_evaluation_examples", 1000, "At most how many of those to use."
     ),
+    flags.DEFINE_float(
+        "max_accuracy_drop",
+        5.0,
+        "Percentage points of accuracy that the file may lose.",
+    ),
     flags.DEFINE_multi_string(
         "input_shape",
         None,

@@ -1,20 +1,15 @@
 """The whole way from a trained model to a proved file, as one call."""
 
-import contextlib
 import dataclasses
 import functools
-import importlib.metadata
-import inspect
 import os
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
-import tfconv
 from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
@@ -27,6 +22,7 @@ from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import outputs
 from tfconv_export import proof
+from tfconv_export import provenance
 from tfconv_export import ranges
 from tfconv_export import report_files
 from tfconv_export import report_json
@@ -39,8 +35,6 @@ from tfconv_export.progress import silent
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
 from tfconv_export.source import fix_shapes
-
-_OPTIONAL = ("tflite-micro", "ethos-u-vela", "matplotlib")
 
 Path = os.PathLike | str
 Data = Path | np.ndarray | dict[str, np.ndarray] | Callable
@@ -65,6 +59,7 @@ def export(
     stddev: "float | Sequence[float] | None" = None,
     evaluation_data: "Data | None" = None,
     num_evaluation_examples: int = 1000,
+    max_accuracy_drop: float = 5.0,
     input_shape: Shapes = None,
     signature: str | None = None,
     custom_module: Path | None = None,
@@ -118,6 +113,8 @@ def export(
         evaluation_data: examples with labels, for the accuracy of the model
             and of the file; see `data.open_data`.
         num_evaluation_examples: int, at most how many of them to use.
+        max_accuracy_drop: float, how many percentage points of accuracy the
+            file may lose.
         input_shape: tuple of ints without the batch, or a dict of them by
             input, where the model leaves a dimension open. By default that of
             the representative data.
@@ -163,7 +160,7 @@ def export(
     >>> result.size
     27044
     """
-    arguments = _as_flags(locals())
+    arguments = provenance.as_flags(export, locals())
     recipe = conversion.Recipe(quantize, io_dtype, tuple(float_layers))
     targets.check_request(target, quantize)
     _check_request(recipe, representative_data, auto_float_layers, min_sqnr_db)
@@ -270,6 +267,7 @@ def export(
         target=target,
         require_npu=require_npu,
         min_sqnr_db=min_sqnr_db,
+        max_accuracy_drop=max_accuracy_drop,
         progress=progress,
     )
     result = dataclasses.replace(
@@ -281,7 +279,7 @@ def export(
         ),
         warnings=_warnings(examples, evaluation),
         arguments=arguments,
-        versions=_versions(),
+        versions=provenance.versions(),
     )
     reports = _reports(planned, result, facts)
     if result.failed:
@@ -357,42 +355,6 @@ def _warnings(examples, evaluation) -> tuple[str, ...]:
         found += evaluation.warnings
         found += ranges.compare_ranges(examples.summaries, evaluation.summaries)
     return tuple(dict.fromkeys(found))
-
-
-def _versions() -> dict[str, str]:
-    found = {"tfconv": tfconv.__version__}
-    for name in ("tensorflow", "keras", "ai-edge-litert", *_OPTIONAL):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _as_flags(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that are not their defaults, as a command would say them.
-
-    What is in memory has no flag: it is said in angle brackets.
-    """
-    defaults = inspect.signature(export).parameters
-    return {
-        name: shown
-        for name, shown in ((n, _shown(v)) for n, v in given.items())
-        if name not in ("progress", "overwrite")
-        and shown != _shown(defaults[name].default)
-    }
-
-
-def _shown(value):
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_shown(item) for item in value]
-    if isinstance(value, dict) and not any(
-        hasattr(item, "__array__") for item in value.values()
-    ):
-        return {name: _shown(item) for name, item in value.items()}
-    return f"<{type(value).__name__} in memory>"
 
 
 def _reports(planned, result, facts) -> dict[pathlib.Path, bytes]:
