@@ -2,6 +2,9 @@
 
 import re
 
+# Characters, of what others' exceptions say.
+_LONGEST = 250
+
 
 class UsageError(ValueError):
     """The request cannot be carried out: the caller has to change it.
@@ -28,8 +31,12 @@ class CheckError(RuntimeError):
 def reason(error: Exception) -> str:
     """What an exception says first, on one line, without terminal colors."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    # Keras says in which layer first, with all its config, or last.
+    text = text.rpartition("\nException encountered: ")[2]
+    text = text.partition(" Full object config: ")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Keras puts where it happened before what happened.
     if len(lines) > 1 and lines[0].startswith("Exception encountered when"):
         lines = lines[1:]
-    return (lines or [type(error).__name__])[0].rstrip(".")
+    said = (lines or [type(error).__name__])[0].rstrip(".")
+    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."

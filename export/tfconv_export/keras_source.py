@@ -3,15 +3,12 @@
 import contextlib
 import dataclasses
 import inspect
-import json
 import pathlib
 import re
 import tempfile
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
-import h5py
 import keras
 import tensorflow as tf
 
@@ -19,6 +16,8 @@ import tfconv
 from tfconv.conversion import clone_with
 from tfconv.conversion import sharing_weights
 from tfconv_export import keras2
+from tfconv_export import keras_files
+from tfconv_export.addition import not_taken_for_bias
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.folding import fold_channels_first
@@ -33,11 +32,8 @@ def from_file(path: pathlib.Path, unsafe_deserialization: bool) -> Source:
     Raises:
         UsageError: if it cannot be loaded, or would run code.
     """
-    if path.suffix == ".keras":
-        config = _keras_config(path)
-    else:
-        config = _h5_config(path)
-    if not unsafe_deserialization and _mentions_lambda(config):
+    config = keras_files.read_config(path)
+    if not unsafe_deserialization and keras_files.mentions_lambda(config):
         raise _has_code(path)
     model = _load_keras(path, config, unsafe_deserialization)
     return from_model(model, str(path), path.stat().st_size)
@@ -182,7 +178,7 @@ def _from_subclassed(
                 argument: _filled(structure, values)
                 for argument, structure in arguments.items()
             }
-            with patched(model):
+            with patched(model), not_taken_for_bias():
                 outputs = model(**packed, training=False)
             return _named_outputs(outputs)
 
@@ -288,7 +284,8 @@ def _named(model: keras.Model, names: list[str], output_names: list[str]):
             (packed,) = values
         else:
             packed = keras.tree.pack_sequence_as(model.input, values)
-        outputs = keras.tree.flatten(model(packed, training=False))
+        with not_taken_for_bias():
+            outputs = keras.tree.flatten(model(packed, training=False))
         return dict(zip(output_names, outputs, strict=True))
 
     return function
@@ -340,44 +337,3 @@ def _has_code(path: pathlib.Path) -> UsageError:
 
 def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
     return UsageError(f"--model={path} cannot be loaded: {reason(error)}.")
-
-
-def _keras_config(path: pathlib.Path) -> Any:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return json.loads(archive.read("config.json"))
-    except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise UsageError(
-            f"--model={path} is not a whole .keras file: {error}."
-        ) from error
-
-
-def _h5_config(path: pathlib.Path) -> Any:
-    try:
-        with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
-    except Exception as error:  # h5py raises KeyError and RuntimeError, too
-        raise UsageError(
-            f"--model={path} is not a whole HDF5 file: {error}."
-        ) from error
-    if config is None:
-        raise UsageError(
-            f"--model={path} holds weights only; save the whole model with "
-            "model.save()."
-        )
-    try:
-        return json.loads(config)
-    except ValueError as error:
-        raise UsageError(
-            f"--model={path} is damaged: its config is not JSON: {error}."
-        ) from error
-
-
-def _mentions_lambda(config: Any) -> bool:
-    if isinstance(config, dict):
-        if config.get("class_name") in ("Lambda", "__lambda__"):
-            return True
-        return any(_mentions_lambda(value) for value in config.values())
-    if isinstance(config, list):
-        return any(_mentions_lambda(value) for value in config)
-    return False

@@ -17,6 +17,10 @@ from tfconv_export.errors import UsageError
 def in_a_child(run: Callable[[list[str]], int], argv: list[str]) -> int:
     """Runs a program in a process of its own: the converter may crash.
 
+    Whatever ends either process but SIGKILL to this one, its temporary files
+    are removed. SIGTERM and SIGHUP come to the program as Ctrl-C does, as a
+    `KeyboardInterrupt`.
+
     Args:
         run: from the arguments to an exit status.
         argv: the arguments.
@@ -27,6 +31,7 @@ def in_a_child(run: Callable[[list[str]], int], argv: list[str]) -> int:
     if not hasattr(os, "fork") or "tensorflow" in sys.modules:
         # Forking is safe only before TensorFlow starts its threads.
         return run(argv)
+    _end_by_exception()
     with tempfile.TemporaryDirectory(prefix="tfconv-") as scratch:
         child = os.fork()
         if not child:
@@ -44,6 +49,22 @@ def in_a_child(run: Callable[[list[str]], int], argv: list[str]) -> int:
     return os.WEXITSTATUS(status)
 
 
+class _Ended(KeyboardInterrupt):
+    """Someone wants the process to end."""
+
+
+def _end_by_exception() -> None:
+    def end(signum, frame):
+        # Once: cleaning up is not to be interrupted.
+        signal.signal(signum, signal.SIG_IGN)
+        raise _Ended
+
+    for signum in (signal.SIGTERM, signal.SIGHUP):
+        # Under nohup, SIGHUP is ignored, and stays so.
+        if signal.getsignal(signum) is signal.SIG_DFL:
+            signal.signal(signum, end)
+
+
 def _flushed(run: Callable[[list[str]], int], argv: list[str]) -> int:
     try:
         status = run(argv)
@@ -59,6 +80,8 @@ def _wait(child: int) -> int:
     while True:
         try:
             return os.waitpid(child, 0)[1]
+        except _Ended:
+            os.kill(child, signal.SIGTERM)
         except KeyboardInterrupt:
             continue  # Ctrl-C reaches the child too, which says so and ends.
 

@@ -1,14 +1,26 @@
 """SavedModels as sources: a signature, called as it is."""
 
+import itertools
 import pathlib
 
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.source import Input
 from tfconv_export.source import Source
 from tfconv_export.source import unique
+
+_UNSAFE = {
+    **dict.fromkeys(
+        ("PyFunc", "PyFuncStateless", "EagerPyFunc"), "runs Python code"
+    ),
+    **dict.fromkeys(
+        ("WriteFile", "SaveDataset", "SaveDatasetV2", "DistributedSave"),
+        "writes files",
+    ),
+}
 
 
 def from_directory(path: pathlib.Path, signature: str | None) -> Source:
@@ -27,6 +39,7 @@ def from_directory(path: pathlib.Path, signature: str | None) -> Source:
             f"--model={path} is a directory, but not a SavedModel: it holds "
             "no saved_model.pb."
         )
+    _check_operations(path)
     try:
         loaded = tf.saved_model.load(str(path))
         signatures = loaded.signatures
@@ -65,6 +78,31 @@ def from_directory(path: pathlib.Path, signature: str | None) -> Source:
         exported=call,
         trackable=loaded,
     )
+
+
+def _check_operations(path: pathlib.Path) -> None:
+    """Refuses what would run code or write files when it is loaded or called.
+
+    It is no sandbox: that a graph harms nobody cannot be told by looking.
+    """
+    saved = saved_model_pb2.SavedModel()
+    try:
+        saved.ParseFromString((path / "saved_model.pb").read_bytes())
+    except Exception as error:  # of protobuf, or of the file system
+        raise UsageError(
+            f"--model={path} cannot be loaded: its saved_model.pb is damaged: "
+            f"{reason(error)}."
+        ) from error
+    for meta_graph in saved.meta_graphs:
+        graph = meta_graph.graph_def
+        functions = [function.node_def for function in graph.library.function]
+        for node in itertools.chain(graph.node, *functions):
+            if node.op in _UNSAFE:
+                raise UsageError(
+                    f"--model={path} holds the operation {node.op}, which "
+                    f"{_UNSAFE[node.op]}, and which TFLite does not have; "
+                    "save the model without it."
+                )
 
 
 def _choose(signatures, wanted: str | None, path: pathlib.Path) -> str:

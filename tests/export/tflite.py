@@ -1,7 +1,7 @@
 """A TFLite file as its user sees it: through LiteRT, not through tfconv.
 
-The kernels are LiteRT's reference ones, which microcontrollers run; the
-exporter checks its files with the others.
+The kernels are LiteRT's reference ones, which microcontrollers run, unless a
+test asks for others.
 """
 
 import collections
@@ -17,8 +17,22 @@ from ai_edge_litert.tools import flatbuffer_utils
 _NOT_ARITHMETIC = ("DEQUANTIZE", "QUANTIZE", "RESHAPE", "TRANSPOSE")
 
 
+_KERNELS = {
+    "xnnpack": litert.OpResolverType.AUTO,
+    "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+    "reference": litert.OpResolverType.BUILTIN_REF,
+    # Runs on TFLite Micro; LiteRT says what its inputs and outputs are.
+    "micro": litert.OpResolverType.BUILTIN_REF,
+}
+
+
 class TFLiteFile:
     """A file, or the bytes of one, read and run.
+
+    Args:
+        file: path or bytes.
+        kernels: string, one of LiteRT's: `"xnnpack"`, `"builtin"` or
+            `"reference"`; or `"micro"`, TFLite Micro.
 
     Attributes:
         model: `ModelT` of the flatbuffer.
@@ -26,7 +40,9 @@ class TFLiteFile:
         outputs: those of each output.
     """
 
-    def __init__(self, file: "os.PathLike | str | bytes"):
+    def __init__(
+        self, file: "os.PathLike | str | bytes", kernels: str = "reference"
+    ):
         content = (
             file if isinstance(file, bytes) else pathlib.Path(file).read_bytes()
         )
@@ -35,12 +51,30 @@ class TFLiteFile:
         )
         self._interpreter = litert.Interpreter(
             model_content=content,
-            experimental_op_resolver_type=litert.OpResolverType.BUILTIN_REF,
+            experimental_op_resolver_type=_KERNELS[kernels],
         )
         self._interpreter.allocate_tensors()
         self._runner = self._interpreter.get_signature_runner()
         self.inputs = self._runner.get_input_details()
         self.outputs = self._runner.get_output_details()
+        if kernels == "micro":
+            self._runner = self._on_tflite_micro(content)
+
+    def _on_tflite_micro(self, content: bytes):
+        from tflite_micro.python.tflite_micro import runtime
+
+        interpreter = runtime.Interpreter.from_bytes(
+            content, arena_size=1 << 20
+        )
+        # Of one input and one output: it knows no names.
+        (given,), (taken,) = self.inputs, self.outputs
+
+        def runner(**inputs):
+            interpreter.set_input(inputs[given], 0)
+            interpreter.invoke()
+            return {taken: interpreter.get_output(0)}
+
+        return runner
 
     def run(self, examples) -> dict[str, np.ndarray]:
         """Real numbers -> real numbers: examples `(n, ...)`, one at a time.
