@@ -13,25 +13,25 @@ import numpy as np
 from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
-from tfconv_export import data as data_sources
-from tfconv_export import equalization
 from tfconv_export import files
 from tfconv_export import golden
-from tfconv_export import layer_errors
 from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import outputs
 from tfconv_export import proof
 from tfconv_export import provenance
-from tfconv_export import ranges
-from tfconv_export import report_files
-from tfconv_export import report_json
-from tfconv_export import sensitivity
 from tfconv_export import targets
+from tfconv_export.data import ranges
+from tfconv_export.data import sources as data_sources
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
+from tfconv_export.quantization import equalization
+from tfconv_export.quantization import layer_errors
+from tfconv_export.quantization import sensitivity
+from tfconv_export.report import as_json
+from tfconv_export.report import directory
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
 from tfconv_export.source import fix_shapes
@@ -101,17 +101,17 @@ def export(
         representative_data: examples like those the model was trained on, of
             which int8 and int16x8 take the ranges of the activations, and on
             which every file is compared with the model: arrays, paths or a
-            function; see `data.open_data`. Without, the file is compared on
+            function; see `data.sources`. Without, the file is compared on
             generated data.
         representative_key: string, which array of a `.npz` file.
-        feature_spec: what is in TFRecord files; see `data.open_data`.
+        feature_spec: what is in TFRecord files; see `data.sources`.
         num_calibration_examples: int, at most how many examples to use, chosen
             at random.
         seed: int, of that choice.
         mean: float, or one for each channel, to subtract from the examples.
         stddev: likewise, to divide them by then.
         evaluation_data: examples with labels, for the accuracy of the model
-            and of the file; see `data.open_data`.
+            and of the file; see `data.sources`.
         num_evaluation_examples: int, at most how many of them to use.
         max_accuracy_drop: float, how many percentage points of accuracy the
             file may lose.
@@ -133,7 +133,7 @@ def export(
         overwrite: bool, whether the files to write may exist.
         report: path of a JSON file for the result.
         report_dir: path of a directory for the report as a page, with its
-            pictures; see `report_files.contents`.
+            pictures; see `report.directory`.
         golden_dir: path of a directory for inputs, and what the reference
             kernels compute of them; see `golden.contents`.
         c_array: path of a C++ source file for the bytes that the target runs
@@ -360,11 +360,11 @@ def _warnings(examples, evaluation) -> tuple[str, ...]:
 def _reports(planned, result, facts) -> dict[pathlib.Path, bytes]:
     contents = {}
     if planned.report is not None:
-        contents[planned.report] = report_json.to_json(result, facts).encode()
+        contents[planned.report] = as_json.to_json(result, facts).encode()
     if planned.report_dir is not None:
         contents |= outputs.inside(
             planned.report_dir,
-            report_files.contents(result, facts),
+            directory.contents(result, facts),
             "report_dir",
         )
     return contents
