@@ -282,11 +282,20 @@ def _parse_flags(argv: list[str]) -> list[str]:
         print(f"{__doc__}\n{flags.FLAGS.module_help(module)}")
         sys.exit(0)
     try:
-        return flags.FLAGS(argv)
+        return flags.FLAGS(_with_verbosity(argv))
     except flags.Error as error:
         message = " ".join(str(error).split())
         print(f"tfconv-export: {message} (see --help)", file=sys.stderr)
         sys.exit(2)
+
+
+def _with_verbosity(argv: list[str]) -> list[str]:
+    """`-v` alone, as other programs have it, for absl's `-v=1`."""
+    followers = [*argv[1:], "-"]
+    return [
+        "-v=1" if flag == "-v" and follower.startswith("-") else flag
+        for flag, follower in zip(argv, followers, strict=True)
+    ]
 
 
 @contextlib.contextmanager

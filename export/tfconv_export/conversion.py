@@ -2,13 +2,13 @@
 
 import dataclasses
 import re
-import tempfile
 import warnings
 
 import keras
 import tensorflow as tf
 
 from tfconv import ops
+from tfconv_export import files
 from tfconv_export import process
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
@@ -152,7 +152,7 @@ def convert(
         scopes.update(recorded)
         return outputs
 
-    with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+    with files.temporary_directory() as directory:
         # By way of a SavedModel: converting the function itself leaves its
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)

@@ -1,12 +1,41 @@
 """Writing files whole or not at all."""
 
 import contextlib
+import errno
 import os
 import pathlib
 import shutil
 import tempfile
 
+from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
+
+_FULL = [
+    os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+]
+
+
+@contextlib.contextmanager
+def temporary_directory():
+    """A directory for a while, and a sentence if the disk runs full in it.
+
+    Raises:
+        UsageError: if it does.
+    """
+    try:
+        with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+            yield directory
+    except (UsageError, CheckError):
+        raise
+    except Exception as error:  # TensorFlow has several of its own
+        for what in _FULL:
+            if what in str(error):
+                raise UsageError(
+                    f"The directory for temporary files, "
+                    f"{tempfile.gettempdir()}, cannot hold what is to be "
+                    f"converted: {what}; set TMPDIR to a larger disk."
+                ) from error
+        raise
 
 
 def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:

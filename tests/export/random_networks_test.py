@@ -214,7 +214,7 @@ def has_steps_for_every_kernel(network: Network) -> bool:
 @settings(
     deadline=None,
     derandomize=True,
-    max_examples=40,
+    max_examples=25,
     suppress_health_check=list(HealthCheck),
 )
 @given(NETWORKS, WAYS)
@@ -252,3 +252,42 @@ def test_what_is_written_computes_the_network_on_every_interpreter(
                 assert error <= MAX_FLOAT32_ERROR, name
             else:
                 assert decibels(expected, found) >= LEAST_DB[quantize], name
+
+
+@pytest.mark.parametrize("channels", [1, 4, 16])
+@pytest.mark.parametrize("how", ["functional", "subclassed"])
+def test_single_channel_is_added_along_time(tmp_path, channels, how):
+    # At a batch of 1, Keras takes it for a bias: of 16 channels, it adds the
+    # 16 steps to the channels.
+    first = tfconv.DepthwiseConv1D(3, padding="same", use_bias=False)
+    second = tfconv.SeparableConv1D(1, 3, padding="same", use_bias=False)
+
+    def call(x):
+        return first(x) + second(x)
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.second = first, second
+
+        def call(self, x):
+            return call(x)
+
+    examples = models.examples(16, channels, count=16)
+    if how == "functional":
+        inputs = keras.Input((16, channels))
+        model = keras.Model(inputs, call(inputs))
+    else:
+        model = Subclassed()
+        model(examples)
+    models.randomize(model)
+    path = tmp_path / "model.tflite"
+    tfconv_export.export(model, path, representative_data=examples)
+    (kernel,), (depthwise, pointwise) = (
+        layer.get_weights() for layer in (first, second)
+    )
+    expected = reference.depthwise_conv1d(examples, kernel, padding="same")
+    gate = reference.depthwise_conv1d(examples, depthwise, padding="same")
+    expected = expected + gate @ pointwise[0]
+    found = TFLiteFile(path).run_one_output(examples)
+    assert relative_error(expected, found) <= MAX_FLOAT32_ERROR
