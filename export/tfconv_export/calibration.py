@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from tfconv_export.data.normalization import normalization
+from tfconv_export.data.ranges import Statistics
+from tfconv_export.data.ranges import judge_calibration
+from tfconv_export.data.readers import Reader
+from tfconv_export.data.readers import no_examples
 from tfconv_export.errors import UsageError
-from tfconv_export.normalization import normalization
-from tfconv_export.ranges import Statistics
-from tfconv_export.ranges import judge_calibration
-from tfconv_export.readers import Reader
-from tfconv_export.readers import no_examples
 from tfconv_export.result import DataSummary
 from tfconv_export.source import Input
 
@@ -79,7 +79,7 @@ def choose(
     where they take more than 64 MiB.
 
     Args:
-        reader: as from `data.open_data`.
+        reader: as from `data.sources.open_data`.
         inputs: the model's inputs, of fixed shapes.
         count: int, how many to choose at most, at random, in the data's
             order; `None` for all.

@@ -121,6 +121,11 @@ _ARGUMENTS = [
     flags.DEFINE_integer(
         "num_evaluation_examples", 1000, "At most how many of those to use."
     ),
+    flags.DEFINE_float(
+        "max_accuracy_drop",
+        5.0,
+        "Percentage points of accuracy that the file may lose.",
+    ),
     flags.DEFINE_multi_string(
         "input_shape",
         None,
@@ -215,8 +220,8 @@ def main(argv: list[str]) -> int:
         arguments[name] = _parse_numbers(name, arguments[name])
     with process.quiet(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
-        from tfconv_export import report
         from tfconv_export.exporting import export
+        from tfconv_export.report import terminal
 
         try:
             result, failure = None, None
@@ -224,7 +229,7 @@ def main(argv: list[str]) -> int:
         except CheckError as error:
             result, failure = error.result, error
     if result is not None:
-        report.print_table(result)
+        terminal.print_table(result)
     if failure is not None:
         raise failure
     return 0
@@ -238,10 +243,10 @@ def _inspect(paths: list[str]) -> int:
         )
     with process.quiet():
         from tfconv_export import flatbuffer
-        from tfconv_export import report
+        from tfconv_export.report import terminal
 
         facts = flatbuffer.read_file(paths[0])
-    report.print_facts(paths[0], facts)
+    terminal.print_facts(paths[0], facts)
     return 0
 
 

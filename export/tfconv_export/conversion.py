@@ -9,9 +9,6 @@ import tensorflow as tf
 
 from tfconv import ops
 from tfconv_export import files
-from tfconv_export import float_layers
-from tfconv_export import int4
-from tfconv_export import layer_names
 from tfconv_export import process
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
@@ -19,6 +16,9 @@ from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.progress import tracked
+from tfconv_export.quantization import float_layers
+from tfconv_export.quantization import int4
+from tfconv_export.quantization import layer_names
 from tfconv_export.source import Source
 
 # Mode -> the I/O dtypes it can have, the default first.

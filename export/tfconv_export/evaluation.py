@@ -10,6 +10,7 @@ from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.result import Accuracy
+from tfconv_export.result import Check
 from tfconv_export.result import Endpoint
 from tfconv_export.runtimes import Runtime
 from tfconv_export.source import Source
@@ -90,3 +91,29 @@ def evaluate(
         Accuracy(name, output.name, right, count)
         for name, right in correct.items()
     )
+
+
+def judge(accuracies: Sequence[Accuracy], max_drop: float) -> list[Check]:
+    """Judges how much less often the file is right than the model.
+
+    Args:
+        accuracies: as from `evaluate`.
+        max_drop: float, percentage points that the file may lose. One example
+            is always allowed: in a small set, it may be many points.
+    """
+    checks = []
+    for accuracy in accuracies[1:]:
+        model, count = accuracies[0], accuracy.examples
+        lost = model.correct - accuracy.correct
+        passed = lost <= max(1.0, max_drop / 100 * count)
+        detail = (
+            f"{accuracy.correct / count:.2%} of {count} examples, the model "
+            f"{model.correct / count:.2%}"
+        )
+        if not passed:
+            detail += (
+                f"; at most {max_drop:g} points may be lost: is the "
+                "representative data preprocessed as the evaluation data?"
+            )
+        checks.append(Check(f"accuracy on {accuracy.runtime}", passed, detail))
+    return checks

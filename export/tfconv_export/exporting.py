@@ -1,46 +1,40 @@
 """The whole way from a trained model to a proved file, as one call."""
 
-import contextlib
 import dataclasses
 import functools
-import importlib.metadata
-import inspect
 import os
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
 
-import tfconv
 from tfconv_export import c_array as c_arrays
 from tfconv_export import calibration
 from tfconv_export import conversion
-from tfconv_export import data as data_sources
-from tfconv_export import equalization
 from tfconv_export import files
 from tfconv_export import golden
-from tfconv_export import layer_errors
 from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import outputs
 from tfconv_export import proof
-from tfconv_export import ranges
-from tfconv_export import report_files
-from tfconv_export import report_json
-from tfconv_export import sensitivity
+from tfconv_export import provenance
 from tfconv_export import targets
+from tfconv_export.data import ranges
+from tfconv_export.data import sources as data_sources
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
+from tfconv_export.quantization import equalization
+from tfconv_export.quantization import layer_errors
+from tfconv_export.quantization import sensitivity
+from tfconv_export.report import as_json
+from tfconv_export.report import directory
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
 from tfconv_export.source import fix_shapes
-
-_OPTIONAL = ("tflite-micro", "ethos-u-vela", "matplotlib")
 
 Path = os.PathLike | str
 Data = Path | np.ndarray | dict[str, np.ndarray] | Callable
@@ -65,6 +59,7 @@ def export(
     stddev: "float | Sequence[float] | None" = None,
     evaluation_data: "Data | None" = None,
     num_evaluation_examples: int = 1000,
+    max_accuracy_drop: float = 5.0,
     input_shape: Shapes = None,
     signature: str | None = None,
     custom_module: Path | None = None,
@@ -106,18 +101,20 @@ def export(
         representative_data: examples like those the model was trained on, of
             which int8 and int16x8 take the ranges of the activations, and on
             which every file is compared with the model: arrays, paths or a
-            function; see `data.open_data`. Without, the file is compared on
+            function; see `data.sources`. Without, the file is compared on
             generated data.
         representative_key: string, which array of a `.npz` file.
-        feature_spec: what is in TFRecord files; see `data.open_data`.
+        feature_spec: what is in TFRecord files; see `data.sources`.
         num_calibration_examples: int, at most how many examples to use, chosen
             at random.
         seed: int, of that choice.
         mean: float, or one for each channel, to subtract from the examples.
         stddev: likewise, to divide them by then.
         evaluation_data: examples with labels, for the accuracy of the model
-            and of the file; see `data.open_data`.
+            and of the file; see `data.sources`.
         num_evaluation_examples: int, at most how many of them to use.
+        max_accuracy_drop: float, how many percentage points of accuracy the
+            file may lose.
         input_shape: tuple of ints without the batch, or a dict of them by
             input, where the model leaves a dimension open. By default that of
             the representative data.
@@ -136,7 +133,7 @@ def export(
         overwrite: bool, whether the files to write may exist.
         report: path of a JSON file for the result.
         report_dir: path of a directory for the report as a page, with its
-            pictures; see `report_files.contents`.
+            pictures; see `report.directory`.
         golden_dir: path of a directory for inputs, and what the reference
             kernels compute of them; see `golden.contents`.
         c_array: path of a C++ source file for the bytes that the target runs
@@ -163,7 +160,7 @@ def export(
     >>> result.size
     27044
     """
-    arguments = _as_flags(locals())
+    arguments = provenance.as_flags(export, locals())
     recipe = conversion.Recipe(quantize, io_dtype, tuple(float_layers))
     targets.check_request(target, quantize)
     _check_request(recipe, representative_data, auto_float_layers, min_sqnr_db)
@@ -258,11 +255,9 @@ def export(
     content = converted.content
     layers = ()
     if converted.float_content is not None:
-        # Of a file that does not run, the checks tell why.
-        with contextlib.suppress(RuntimeError):
-            layers = layer_errors.compare(
-                converted.float_content, content, examples, converted.scopes
-            )
+        layers = layer_errors.compare(
+            converted.float_content, content, examples, converted.scopes
+        )
     result, facts = proof.prove(
         source,
         recipe,
@@ -272,6 +267,7 @@ def export(
         target=target,
         require_npu=require_npu,
         min_sqnr_db=min_sqnr_db,
+        max_accuracy_drop=max_accuracy_drop,
         progress=progress,
     )
     result = dataclasses.replace(
@@ -283,7 +279,7 @@ def export(
         ),
         warnings=_warnings(examples, evaluation),
         arguments=arguments,
-        versions=_versions(),
+        versions=provenance.versions(),
     )
     reports = _reports(planned, result, facts)
     if result.failed:
@@ -361,50 +357,14 @@ def _warnings(examples, evaluation) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _versions() -> dict[str, str]:
-    found = {"tfconv": tfconv.__version__}
-    for name in ("tensorflow", "keras", "ai-edge-litert", *_OPTIONAL):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            found[name] = importlib.metadata.version(name)
-    return found
-
-
-def _as_flags(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments that are not their defaults, as a command would say them.
-
-    What is in memory has no flag: it is said in angle brackets.
-    """
-    defaults = inspect.signature(export).parameters
-    return {
-        name: shown
-        for name, shown in ((n, _shown(v)) for n, v in given.items())
-        if name not in ("progress", "overwrite")
-        and shown != _shown(defaults[name].default)
-    }
-
-
-def _shown(value):
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, (list, tuple)):
-        return [_shown(item) for item in value]
-    if isinstance(value, dict) and not any(
-        hasattr(item, "__array__") for item in value.values()
-    ):
-        return {name: _shown(item) for name, item in value.items()}
-    return f"<{type(value).__name__} in memory>"
-
-
 def _reports(planned, result, facts) -> dict[pathlib.Path, bytes]:
     contents = {}
     if planned.report is not None:
-        contents[planned.report] = report_json.to_json(result, facts).encode()
+        contents[planned.report] = as_json.to_json(result, facts).encode()
     if planned.report_dir is not None:
         contents |= outputs.inside(
             planned.report_dir,
-            report_files.contents(result, facts),
+            directory.contents(result, facts),
             "report_dir",
         )
     return contents

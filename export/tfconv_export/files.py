@@ -53,9 +53,9 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
         UsageError: if not.
     """
     path = pathlib.Path(path)
-    if path.is_symlink():  # What it points to is written, and it stays.
-        path = path.resolve()
     try:
+        if path.is_symlink():  # What it points to is written, and it stays.
+            path = path.resolve()
         if path.is_dir():
             raise UsageError(
                 f"--{flag}={path} is a directory; give the name of a file."

@@ -75,6 +75,7 @@ def prove(
     target: str = "litert",
     require_npu: bool = False,
     min_sqnr_db: float | None = None,
+    max_accuracy_drop: float = 5.0,
     progress: Progress = silent,
 ) -> tuple[ExportResult, Facts]:
     """Looks at the file, runs it, and has the target's own tools judge it.
@@ -89,6 +90,7 @@ def prove(
         require_npu: whether every operator must run on the NPU.
         min_sqnr_db: float, the least signal-to-noise ratio; `None` for the
             mode's own.
+        max_accuracy_drop: float, percentage points that the file may lose.
         progress: called with what was done.
 
     Returns:
@@ -124,6 +126,7 @@ def prove(
             is_probability=_is_probability(facts, output),
             progress=progress,
         )
+    checks += evaluations.judge(accuracies, max_accuracy_drop)
     progress(f"asking {target}", 0, None)
     target_report, target_checks = targets.judge(
         target, content, facts, require_npu

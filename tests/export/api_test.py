@@ -17,7 +17,7 @@ from tests.export.tflite import TFLiteFile
 from tfconv_export import calibration
 from tfconv_export import comparison
 from tfconv_export import loading
-from tfconv_export.data import open_data
+from tfconv_export.data.sources import open_data
 from tfconv_export.runtimes import LiteRT
 
 

@@ -152,7 +152,7 @@ def test_io_dtype_that_the_mode_does_not_have(refused, quantize, io_dtype):
 @pytest.mark.parametrize(
     ("flag", "told"),
     [
-        ("--quantize=int4", "int16x8"),
+        ("--quantize=int2", "int16x8"),
         ("--io_dtype=float16", "uint8"),
         ("--quantise=int8", "quantise"),
         ("--overwrite=perhaps", "overwrite"),

@@ -6,6 +6,8 @@ import pytest
 
 import tfconv_export
 from tests.export import models
+from tfconv_export import evaluation
+from tfconv_export.result import Accuracy
 
 X = models.examples(40, 4, count=60, seed=5)
 
@@ -83,3 +85,44 @@ def test_evaluation_of_what_is_no_classifier_is_a_usage_error(path):
             path,
             evaluation_data=path.with_suffix(".npz"),
         )
+
+
+@pytest.mark.parametrize(("scale", "fails"), [(1.0, False), (0.1, True)])
+def test_calibration_on_data_of_another_scale_is_a_failed_check(
+    path, scale, fails
+):
+    # On the small values that it was calibrated on, the file is fine.
+    model = classifier()
+    y = models.outputs_of(model, X).argmax(axis=-1)
+    try:
+        result = tfconv_export.export(
+            model,
+            path,
+            quantize="int8",
+            representative_data=scale * models.DATA,
+            evaluation_data=(X, y),
+        )
+    except tfconv_export.CheckError as error:
+        result = error.result
+    names = {check.name for check in result.failed}
+    runtimes = ("xnnpack", "builtin", "reference")
+    assert names == {f"accuracy on LiteRT {name}" for name in runtimes if fails}
+    assert path.exists() is not fails
+    if fails:
+        assert any("clipped" in text for text in result.warnings)
+
+
+def test_one_example_may_always_be_lost_and_no_more_than_allowed():
+    def failed(model: int, file: int, count: int, drop: float) -> bool:
+        accuracies = [
+            Accuracy("model", "scores", model, count),
+            Accuracy("LiteRT", "scores", file, count),
+        ]
+        (check,) = evaluation.judge(accuracies, drop)
+        return not check.passed
+
+    assert not failed(10, 9, 10, 5.0)
+    assert failed(10, 8, 10, 5.0)
+    assert not failed(200, 190, 200, 5.0)
+    assert failed(200, 189, 200, 5.0)
+    assert not failed(100, 101, 200, 0.0)

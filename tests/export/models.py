@@ -5,7 +5,7 @@ import numpy as np
 
 import tfconv
 from tfconv_export import calibration
-from tfconv_export.data import open_data
+from tfconv_export.data.sources import open_data
 from tfconv_export.source import Source
 
 

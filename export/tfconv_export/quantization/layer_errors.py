@@ -10,8 +10,8 @@ from tfconv_export.calibration import Examples
 from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
-from tfconv_export.layer_names import layer_of
-from tfconv_export.layer_names import matched
+from tfconv_export.quantization.layer_names import layer_of
+from tfconv_export.quantization.layer_names import matched
 from tfconv_export.result import LayerError
 from tfconv_export.runtimes import quantize
 

@@ -2,30 +2,30 @@
 
 import math
 
-from tfconv_export import report_graph
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
-from tfconv_export.report_markup import Markup
-from tfconv_export.report_markup import element
-from tfconv_export.report_markup import join
-from tfconv_export.report_markup import picture
-from tfconv_export.report_markup import section
-from tfconv_export.report_markup import table
-from tfconv_export.report_markup import text
-from tfconv_export.report_text import SQNR_BANDS
-from tfconv_export.report_text import between
-from tfconv_export.report_text import decibels
-from tfconv_export.report_text import elide
-from tfconv_export.report_text import milliseconds
-from tfconv_export.report_text import npu_share
-from tfconv_export.report_text import number
-from tfconv_export.report_text import percent
-from tfconv_export.report_text import positions
-from tfconv_export.report_text import shape
-from tfconv_export.report_text import size
-from tfconv_export.report_text import sqnr_color
-from tfconv_export.report_text import tensor_bytes
-from tfconv_export.report_text import worst_layers
+from tfconv_export.report import graph
+from tfconv_export.report.markup import Markup
+from tfconv_export.report.markup import element
+from tfconv_export.report.markup import join
+from tfconv_export.report.markup import picture
+from tfconv_export.report.markup import section
+from tfconv_export.report.markup import table
+from tfconv_export.report.markup import text
+from tfconv_export.report.text import SQNR_BANDS
+from tfconv_export.report.text import between
+from tfconv_export.report.text import decibels
+from tfconv_export.report.text import elide
+from tfconv_export.report.text import milliseconds
+from tfconv_export.report.text import npu_share
+from tfconv_export.report.text import number
+from tfconv_export.report.text import percent
+from tfconv_export.report.text import positions
+from tfconv_export.report.text import shape
+from tfconv_export.report.text import size
+from tfconv_export.report.text import sqnr_color
+from tfconv_export.report.text import tensor_bytes
+from tfconv_export.report.text import worst_layers
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
 
@@ -157,7 +157,7 @@ def operators(result: ExportResult, facts: Facts | None) -> Markup:
         element("p", counts),
         element("p", " ".join(legend), "legend"),
         _bands() if result.layers else "",
-        Markup(report_graph.draw(result, facts)),
+        Markup(graph.draw(result, facts)),
     )
 
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from tfconv_export.data.fields import Fields
+from tfconv_export.data.fields import Wanted
+from tfconv_export.data.fields import match
+from tfconv_export.data.numpy_files import Column
 from tfconv_export.errors import UsageError
-from tfconv_export.fields import Fields
-from tfconv_export.fields import Wanted
-from tfconv_export.fields import match
-from tfconv_export.numpy_files import Column
 from tfconv_export.source import Input
 
 # Of an example: its number, its arrays by input, its label or `None`.

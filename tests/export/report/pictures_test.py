@@ -10,10 +10,10 @@ import zlib
 import numpy as np
 import pytest
 
-from tests.export import report_results
-from tfconv_export import pictures
-from tfconv_export import report_files
+from tests.export.report import results
 from tfconv_export.errors import UsageError
+from tfconv_export.report import directory
+from tfconv_export.report import pictures
 
 matplotlib = pytest.importorskip("matplotlib", reason="needs matplotlib")
 image = pytest.importorskip("matplotlib.image", reason="needs matplotlib")
@@ -61,7 +61,7 @@ def pixels(content: bytes) -> np.ndarray:
     ],
 )
 def test_pictures_are_of_one_width_and_nothing_is_cut_off(case, names):
-    found = pictures.draw(*report_results.ALL[case]())
+    found = pictures.draw(*results.ALL[case]())
     assert found.keys() == names
     for name, content in found.items():
         width, height = check_png(content)
@@ -75,7 +75,7 @@ def test_pictures_are_of_one_width_and_nothing_is_cut_off(case, names):
 
 def of_every_kind():
     """Ratios and weights that differ by much, and several outputs."""
-    result, facts = report_results.plain()
+    result, facts = results.plain()
     ratios = (math.inf, -math.inf, math.nan, -12.0, 0.0, 55.0)
     runtimes = ("LiteRT XNNPACK", "LiteRT reference", "TFLite Micro")
     outputs = ("a_classification_head_with_a_long_name", "vad")
@@ -94,11 +94,11 @@ def of_every_kind():
             )
         ),
         agreements=tuple(
-            report_results.agreement(name, ratio, output)
+            results.agreement(name, ratio, output)
             for (name, output), ratio in zip(pairs, ratios, strict=True)
         ),
         scatters=tuple(
-            report_results.scatter(name, 0.03, output) for name, output in pairs
+            results.scatter(name, 0.03, output) for name, output in pairs
         ),
     ), facts
 
@@ -114,7 +114,7 @@ def shown_ticks(axis) -> list:
     ]
 
 
-@pytest.mark.parametrize("case", [*report_results.ALL, "of_every_kind"])
+@pytest.mark.parametrize("case", [*results.ALL, "of_every_kind"])
 def test_no_two_texts_of_a_picture_lie_on_each_other(case, monkeypatch):
     make_png, seen = pictures._png, []
 
@@ -147,14 +147,14 @@ def test_no_two_texts_of_a_picture_lie_on_each_other(case, monkeypatch):
         return content
 
     monkeypatch.setattr(pictures, "_png", look)
-    make = {**report_results.ALL, "of_every_kind": of_every_kind}[case]
+    make = {**results.ALL, "of_every_kind": of_every_kind}[case]
     pictures.draw(*make())
     assert len(seen) > 5
     assert not any("math" in text for text in seen)
 
 
 def only_layers(*layers):
-    result, facts = report_results.plain()
+    result, facts = results.plain()
     return dataclasses.replace(
         result, layers=layers, agreements=(), scatters=()
     ), facts
@@ -166,7 +166,7 @@ def vermillion(content: bytes) -> np.ndarray:
 
 
 def test_the_worst_operator_stands_out_at_its_place():
-    result, facts = report_results.plain()
+    result, facts = results.plain()
     layers = [
         dataclasses.replace(layer, sqnr_db=30.0) for layer in result.layers[:4]
     ]
@@ -181,7 +181,7 @@ def test_the_worst_operator_stands_out_at_its_place():
 
 
 def test_what_is_clipped_stands_out_and_what_fits_does_not():
-    layer = report_results.plain()[0].layers[0]
+    layer = results.plain()[0].layers[0]
     fits = dataclasses.replace(
         layer, minimum=-1.0, maximum=1.0, lowest=-1.0, highest=1.0, clipped=0.0
     )
@@ -194,9 +194,9 @@ def test_what_is_clipped_stands_out_and_what_fits_does_not():
 
 @pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, -300.0, 0.0])
 def test_any_ratio_can_be_drawn(value):
-    result, facts = report_results.plain()
+    result, facts = results.plain()
     layer = dataclasses.replace(result.layers[0], sqnr_db=value)
-    agreement = report_results.agreement("LiteRT", value)
+    agreement = results.agreement("LiteRT", value)
     for layers in ((layer,), (layer, result.layers[1])):
         found = pictures.draw(
             dataclasses.replace(
@@ -208,17 +208,17 @@ def test_any_ratio_can_be_drawn(value):
 
 
 def test_values_that_are_not_finite_are_left_out_of_the_scatter():
-    result, _ = report_results.plain()
+    result, _ = results.plain()
     bad = (math.nan, math.inf, 1.0)
     for expected, found in ((bad, bad), (bad, (0.5,) * 3), ((math.nan,),) * 2):
-        scatter = report_results.Scatter("LiteRT", "y", expected, found)
+        scatter = results.Scatter("LiteRT", "y", expected, found)
         changed = dataclasses.replace(result, scatters=(scatter,), layers=())
         assert "scatter" in pictures.draw(changed)
 
 
 def test_layers_that_were_not_quantized_have_no_ranges():
     layer = dataclasses.replace(
-        report_results.plain()[0].layers[0],
+        results.plain()[0].layers[0],
         lowest=None,
         highest=None,
         weight_minimum=None,
@@ -229,17 +229,17 @@ def test_layers_that_were_not_quantized_have_no_ranges():
 
 
 def test_of_very_many_operators_the_worst_are_drawn():
-    result, facts = report_results.huge(60)
+    result, facts = results.huge(60)
     assert len(result.layers) > 150
     for content in pictures.draw(result, facts).values():
         assert check_png(content)[1] < 6000
 
 
 def test_the_callers_style_is_neither_used_nor_changed():
-    expected = pictures.draw(*report_results.plain())
+    expected = pictures.draw(*results.plain())
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
         before = dict(matplotlib.rcParams)
-        found = pictures.draw(*report_results.plain())
+        found = pictures.draw(*results.plain())
         assert dict(matplotlib.rcParams) == before
     assert found == expected
 
@@ -249,4 +249,4 @@ def test_without_matplotlib_the_remedy_is_named(monkeypatch):
     with pytest.raises(UsageError, match=r"pip install 'tfconv\[report\]'"):
         pictures.require_matplotlib()
     with pytest.raises(UsageError, match=r"pip install 'tfconv\[report\]'"):
-        report_files.contents(*report_results.plain())
+        directory.contents(*results.plain())

@@ -10,8 +10,8 @@ from tests.export import models
 from tests.export.closeness import decibels
 from tests.export.tflite import TFLiteFile
 from tfconv_export import conversion
-from tfconv_export import equalization
 from tfconv_export import loading
+from tfconv_export.quantization import equalization
 
 CHANNELS = 16
 

@@ -3,21 +3,21 @@
 import os
 import shlex
 
-from tfconv_export import report_sections as sections
 from tfconv_export.flatbuffer import Facts
-from tfconv_export.report_markup import Markup
-from tfconv_export.report_markup import anchor
-from tfconv_export.report_markup import element
-from tfconv_export.report_markup import join
-from tfconv_export.report_markup import section
-from tfconv_export.report_markup import text
-from tfconv_export.report_style import CSS
-from tfconv_export.report_text import badness
-from tfconv_export.report_text import decibels
-from tfconv_export.report_text import milliseconds
-from tfconv_export.report_text import npu_share
-from tfconv_export.report_text import number
-from tfconv_export.report_text import percent
+from tfconv_export.report import sections
+from tfconv_export.report.markup import Markup
+from tfconv_export.report.markup import anchor
+from tfconv_export.report.markup import element
+from tfconv_export.report.markup import join
+from tfconv_export.report.markup import section
+from tfconv_export.report.markup import text
+from tfconv_export.report.style import CSS
+from tfconv_export.report.text import badness
+from tfconv_export.report.text import decibels
+from tfconv_export.report.text import milliseconds
+from tfconv_export.report.text import npu_share
+from tfconv_export.report.text import number
+from tfconv_export.report.text import percent
 from tfconv_export.result import ExportResult
 
 # A browser then refuses whatever a name might smuggle in.

@@ -1,10 +1,10 @@
 """The files of a report directory."""
 
-from tfconv_export import model_explorer
-from tfconv_export import pictures
-from tfconv_export import report_html
-from tfconv_export import report_json
 from tfconv_export.flatbuffer import Facts
+from tfconv_export.report import as_json
+from tfconv_export.report import model_explorer
+from tfconv_export.report import page
+from tfconv_export.report import pictures
 from tfconv_export.result import ExportResult
 
 
@@ -25,8 +25,8 @@ def contents(result: ExportResult, facts: Facts | None) -> dict[str, bytes]:
     """
     images = pictures.draw(result, facts)
     texts = {
-        "report.html": report_html.render(result, facts, images),
-        "report.json": report_json.to_json(result, facts),
+        "report.html": page.render(result, facts, images),
+        "report.json": as_json.to_json(result, facts),
         "model_explorer_node_data.json": model_explorer.node_data(
             result, facts
         ),

@@ -11,8 +11,8 @@ from tests.export import models
 from tests.export.closeness import decibels
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
-from tfconv_export import layer_errors
 from tfconv_export import loading
+from tfconv_export.quantization import layer_errors
 
 
 def residual() -> keras.Model:

@@ -8,17 +8,17 @@ import rich.table
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.metadata import Metadata
-from tfconv_export.report_json import to_json
-from tfconv_export.report_text import between
-from tfconv_export.report_text import clean
-from tfconv_export.report_text import decibels
-from tfconv_export.report_text import milliseconds
-from tfconv_export.report_text import npu_share
-from tfconv_export.report_text import number
-from tfconv_export.report_text import percent
-from tfconv_export.report_text import shape
-from tfconv_export.report_text import size
-from tfconv_export.report_text import worst_layers
+from tfconv_export.report.as_json import to_json
+from tfconv_export.report.text import between
+from tfconv_export.report.text import clean
+from tfconv_export.report.text import decibels
+from tfconv_export.report.text import milliseconds
+from tfconv_export.report.text import npu_share
+from tfconv_export.report.text import number
+from tfconv_export.report.text import percent
+from tfconv_export.report.text import shape
+from tfconv_export.report.text import size
+from tfconv_export.report.text import worst_layers
 from tfconv_export.result import ExportResult
 
 __all__ = ["print_facts", "print_table", "to_json"]

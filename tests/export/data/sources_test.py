@@ -11,16 +11,16 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.export.readers import AUDIO
-from tests.export.readers import COUNT
-from tests.export.readers import EXTRA
-from tests.export.readers import TWO
-from tests.export.readers import X
-from tests.export.readers import Y
-from tests.export.readers import choose
-from tests.export.readers import stacked
-from tests.export.readers import write_records
-from tfconv_export import data
+from tests.export.data.readers import AUDIO
+from tests.export.data.readers import COUNT
+from tests.export.data.readers import EXTRA
+from tests.export.data.readers import TWO
+from tests.export.data.readers import X
+from tests.export.data.readers import Y
+from tests.export.data.readers import choose
+from tests.export.data.readers import stacked
+from tests.export.data.readers import write_records
+from tfconv_export.data import sources
 from tfconv_export.errors import UsageError
 from tfconv_export.source import Input
 
@@ -174,7 +174,7 @@ def test_shapes_are_known_before_the_open_dimensions_are(
     monkeypatch.setattr(sys, "modules", sys.modules.copy())
     monkeypatch.setattr(sys, "path", sys.path.copy())
     inputs = (Input("audio", open_shape, tf.float32), TWO[1])
-    reader = data.open_data(SOURCES[name], labelled=True, feature_spec=SPEC)
+    reader = sources.open_data(SOURCES[name], labelled=True, feature_spec=SPEC)
     assert reader.shapes(inputs) == {"audio": (6, 3), "extra": (2,)}
 
 

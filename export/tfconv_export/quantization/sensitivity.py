@@ -8,12 +8,12 @@ import numpy as np
 import tensorflow as tf
 
 from tfconv_export import conversion
-from tfconv_export import float_layers
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Recipe
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
+from tfconv_export.quantization import float_layers
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.source import Source
 

@@ -8,13 +8,13 @@ import numpy as np
 
 from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import Facts
-from tfconv_export.report_text import between
-from tfconv_export.report_text import decibels
-from tfconv_export.report_text import elide
-from tfconv_export.report_text import number
-from tfconv_export.report_text import percent
-from tfconv_export.report_text import positions
-from tfconv_export.report_text import worst_layers
+from tfconv_export.report.text import between
+from tfconv_export.report.text import decibels
+from tfconv_export.report.text import elide
+from tfconv_export.report.text import number
+from tfconv_export.report.text import percent
+from tfconv_export.report.text import positions
+from tfconv_export.report.text import worst_layers
 from tfconv_export.result import ExportResult
 from tfconv_export.result import LayerError
 from tfconv_export.result import Scatter

@@ -9,10 +9,10 @@ import shlex
 
 import pytest
 
-from tests.export import report_results
-from tfconv_export import report_files
-from tfconv_export import report_graph
-from tfconv_export import report_html
+from tests.export.report import results
+from tfconv_export.report import directory
+from tfconv_export.report import graph
+from tfconv_export.report import page as pages
 
 _VOID = {"meta", "img", "br", "hr"}
 _LOADS = {"src", "href", "srcset", "poster", "data", "action", "background"}
@@ -70,11 +70,11 @@ class Page(html.parser.HTMLParser):
 
 
 def render(case: str, images: dict | None = None) -> str:
-    result, facts = report_results.ALL[case]()
-    return report_html.render(result, facts, images or {})
+    result, facts = results.ALL[case]()
+    return pages.render(result, facts, images or {})
 
 
-@pytest.mark.parametrize("case", report_results.ALL)
+@pytest.mark.parametrize("case", results.ALL)
 def test_the_page_is_well_formed_and_loads_nothing(case):
     page = Page(
         render(case, {"layer_sqnr": b"\x89PNG", "runtimes": b"\x89PNG"})
@@ -102,7 +102,7 @@ def test_hostile_names_are_shown_and_not_run():
     assert page.text.count("<script>alert('$x$')</script>\"&") > 50
 
 
-@pytest.mark.parametrize("case", report_results.ALL)
+@pytest.mark.parametrize("case", results.ALL)
 def test_a_browser_is_told_to_refuse_what_is_not_in_the_page(case):
     policy = re.search(
         'Security-Policy" content="([^"]*)"', render(case)
@@ -119,7 +119,7 @@ def test_the_verdict_comes_first_and_in_words():
     assert failed.index("Failed: 2 of 4 checks") < failed.index("Quantization")
     assert "Passed" not in failed
     assert "Failed" not in passed
-    for check in report_results.failing()[0].failed:
+    for check in results.failing()[0].failed:
         assert failed.index(check.detail) < failed.index("Quantization")
 
 
@@ -143,7 +143,7 @@ def test_what_an_engineer_asks_for_first_is_there():
 
 def test_everything_that_is_known_is_on_the_page():
     for case in ("plain", "failing"):
-        result, facts = report_results.ALL[case]()
+        result, facts = results.ALL[case]()
         text = Page(render(case)).text
         for check in result.checks:
             assert check.detail in text
@@ -166,12 +166,12 @@ def test_sections_without_content_are_left_out():
         *page.ids
     }
     assert {"checks", "runtimes", "operators", "sizes"} < {*page.ids}
-    result, _ = report_results.float32()
-    assert "operators" not in Page(report_html.render(result, None, {})).ids
+    result, _ = results.float32()
+    assert "operators" not in Page(pages.render(result, None, {})).ids
 
 
 def test_the_command_is_the_one_that_was_given():
-    result, _ = report_results.plain()
+    result, _ = results.plain()
     page = Page(render("plain"))
     line = page.code[-1].replace("\\\n", "")
     assert shlex.split(line) == [
@@ -184,7 +184,7 @@ def test_the_command_is_the_one_that_was_given():
         "--overwrite",
     ]
     assert page.code[0] == result.target.resolver.strip()
-    quoted = report_html.command({"model": "a'b; rm *", "steps": 0})
+    quoted = pages.command({"model": "a'b; rm *", "steps": 0})
     assert shlex.split(quoted.replace("\\\n", ""))[1:] == [
         "--model=a'b; rm *",
         "--steps=0",
@@ -193,8 +193,8 @@ def test_the_command_is_the_one_that_was_given():
 
 @pytest.mark.parametrize("case", ["plain", "huge"])
 def test_the_graph_has_every_tensor_that_one_operator_hands_to_another(case):
-    _, facts = report_results.ALL[case]()
-    rows, edges = report_graph.rows_and_edges(facts)
+    _, facts = results.ALL[case]()
+    rows, edges = graph.rows_and_edges(facts)
     first = len(facts.inputs)
     expected = {
         (first + source, first + target)
@@ -213,18 +213,18 @@ def test_the_graph_has_every_tensor_that_one_operator_hands_to_another(case):
 
 
 def test_lines_of_the_graph_that_pass_each_other_lie_side_by_side():
-    tensor = report_results.activation
-    operator = report_results.OperatorFacts
+    tensor = results.activation
+    operator = results.OperatorFacts
     tensors = [tensor(f"t{place}") for place in range(8)]
     # Each reads all before it, as in a densely connected block.
     operators = tuple(
         operator("CONCATENATION", tuple(tensors[:place]), (tensors[place],))
         for place in range(1, 8)
     )
-    facts = report_results.Facts(
+    facts = results.Facts(
         1, operators, inputs=(tensors[0],), outputs=(tensors[7],)
     )
-    rows, edges = report_graph.rows_and_edges(facts)
+    rows, edges = graph.rows_and_edges(facts)
     assert len(rows) == 9
     assert len(edges) == 7 * 8 // 2 + 1
     for edge in edges:
@@ -244,8 +244,8 @@ def test_pictures_lie_in_the_page_itself():
 
 def test_the_files_of_a_report_directory():
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    result, facts = report_results.hostile()
-    files = report_files.contents(result, facts)
+    result, facts = results.hostile()
+    files = directory.contents(result, facts)
     assert {"report.html", "report.json", "model_explorer_node_data.json"} < {
         *files
     }
@@ -256,4 +256,4 @@ def test_the_files_of_a_report_directory():
         encoded = base64.b64encode(files[name]).decode()
         assert any(encoded in address for address in page.addresses)
     assert json.loads(files["report.json"])["size"] == result.size
-    assert report_files.contents(result, facts) == files
+    assert directory.contents(result, facts) == files

@@ -10,8 +10,8 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfconv_export import flatbuffer
-from tfconv_export import flatbuffer_edit
-from tfconv_export.layer_names import matched
+from tfconv_export.quantization import flatbuffer_edit
+from tfconv_export.quantization.layer_names import matched
 
 # The axis of the weights that counts an operator's outputs.
 _AXES = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import rich.console
 
-from tests.export import report_results
-from tfconv_export import model_explorer
-from tfconv_export import report
-from tfconv_export import report_json
+from tests.export.report import results
+from tfconv_export.report import as_json
+from tfconv_export.report import model_explorer
+from tfconv_export.report import terminal
 
 
 def printed(result, width: int = 200) -> str:
     stream = io.StringIO()
-    report.print_table(
+    terminal.print_table(
         result, rich.console.Console(file=stream, width=width, no_color=True)
     )
     return stream.getvalue()
@@ -34,10 +34,10 @@ def strict(text: str):
     return json.loads(text, parse_constant=refuse)
 
 
-@pytest.mark.parametrize("case", report_results.ALL)
+@pytest.mark.parametrize("case", results.ALL)
 def test_json_holds_every_field_of_the_result(case):
-    result, facts = report_results.ALL[case]()
-    found = strict(report.to_json(result, facts))
+    result, facts = results.ALL[case]()
+    found = strict(terminal.to_json(result, facts))
     assert found["schema_version"] == 1
     assert found["passed"] == (not result.failed)
     for field in dataclasses.fields(result):
@@ -57,24 +57,24 @@ def test_json_holds_every_field_of_the_result(case):
 def test_every_key_of_the_json_is_documented_and_the_other_way_round():
     documented = {
         key
-        for line in report_json.__doc__.splitlines()
+        for line in as_json.__doc__.splitlines()
         if line.startswith("| `")
         for key in re.findall(r"`(\w+)`", line.split("|")[1])
     }
-    found = strict(report.to_json(*report_results.failing()))
+    found = strict(terminal.to_json(*results.failing()))
     assert documented == found.keys() | found["file"].keys()
 
 
 def test_json_without_a_file_and_without_the_bytes_for_an_npu():
-    result, _ = report_results.failing()
-    found = strict(report.to_json(result))
+    result, _ = results.failing()
+    found = strict(terminal.to_json(result))
     assert found["file"] is None
     assert "compiled" not in found["target"]
     assert found["target"]["cycles"] == 412_345
 
 
 def test_json_takes_whatever_an_argument_was_given_as():
-    result, _ = report_results.plain()
+    result, _ = results.plain()
     arguments = {
         "output": pathlib.Path("build") / "x.tflite",
         "threshold": np.float32(0.5),
@@ -82,7 +82,7 @@ def test_json_takes_whatever_an_argument_was_given_as():
         "undefined": np.float64(math.nan),
     }
     result = dataclasses.replace(result, arguments=arguments)
-    assert strict(report.to_json(result))["arguments"] == {
+    assert strict(terminal.to_json(result))["arguments"] == {
         "output": str(pathlib.Path("build") / "x.tflite"),
         "threshold": 0.5,
         "representative_data": "<ndarray>",
@@ -90,9 +90,9 @@ def test_json_takes_whatever_an_argument_was_given_as():
     }
 
 
-@pytest.mark.parametrize("case", report_results.ALL)
+@pytest.mark.parametrize("case", results.ALL)
 def test_node_data_gives_each_operator_of_the_file_its_decibels(case):
-    result, facts = report_results.ALL[case]()
+    result, facts = results.ALL[case]()
     (graph,) = strict(model_explorer.node_data(result, facts)).items()
     assert graph[0] == "main"
     outputs = {op.outputs[0].name for op in facts.operators}
@@ -109,7 +109,7 @@ def test_node_data_gives_each_operator_of_the_file_its_decibels(case):
 
 
 def test_the_terminal_shows_what_decides_whether_to_ship():
-    shown = printed(report_results.plain()[0])
+    shown = printed(results.plain()[0])
     for words in (
         "features: 500 of 36,923 examples of features.npy",
         "1,871 of 2,000",
@@ -119,7 +119,7 @@ def test_the_terminal_shows_what_decides_whether_to_ship():
         "resolver.AddDepthwiseConv2D();",
     ):
         assert words in shown
-    result = report_results.failing()[0]
+    result = results.failing()[0]
     shown = printed(result)
     for words in (
         "FAIL",
@@ -135,7 +135,7 @@ def test_the_terminal_shows_what_decides_whether_to_ship():
 
 
 def test_the_terminal_names_the_three_worst_layers():
-    result, _ = report_results.plain()
+    result, _ = results.plain()
     finite = [item for item in result.layers if math.isfinite(item.sqnr_db)]
     order = sorted(finite, key=lambda item: item.sqnr_db)
     shown = printed(result)
@@ -148,19 +148,19 @@ def test_the_terminal_names_the_three_worst_layers():
 
 
 def test_the_terminal_is_quiet_about_what_is_not_there():
-    shown = printed(report_results.float32()[0])
+    shown = printed(results.float32()[0])
     for words in ("accuracy", "layers", "warning", "float:", "None"):
         assert words not in shown
 
 
 def test_lines_of_code_are_not_broken_on_a_narrow_terminal():
-    result, _ = report_results.plain()
+    result, _ = results.plain()
     lines = result.target.resolver.strip().splitlines()
     assert "\n".join(lines) in printed(result, width=30)
 
 
 def test_hostile_names_reach_the_terminal_as_text():
-    shown = printed(report_results.hostile()[0])
+    shown = printed(results.hostile()[0])
     assert "<script>" in shown
     assert "\x00" not in shown
     shown.encode()  # no surrogates: a terminal can take it

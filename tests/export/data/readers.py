@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfconv_export import calibration
-from tfconv_export import data
+from tfconv_export.data import sources
 from tfconv_export.source import Input
 
 AUDIO = (Input("audio", (6, 3), tf.float32),)
@@ -25,7 +25,7 @@ def choose(source, inputs=AUDIO, *, count=1000, seed=0, **options):
         for name in ("mean", "stddev", "progress")
         if name in options
     }
-    reader = data.open_data(source, **options)
+    reader = sources.open_data(source, **options)
     return calibration.choose(reader, inputs, count=count, seed=seed, **chosen)
 
 

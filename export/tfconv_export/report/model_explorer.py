@@ -8,7 +8,7 @@ import json
 import math
 
 from tfconv_export.flatbuffer import Facts
-from tfconv_export.report_text import SQNR_BANDS
+from tfconv_export.report.text import SQNR_BANDS
 from tfconv_export.result import ExportResult
 
 # What Model Explorer calls the main subgraph of a TFLite file, and what the

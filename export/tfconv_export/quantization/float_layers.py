@@ -12,11 +12,11 @@ import re
 from ai_edge_litert import schema_py_generated as schema
 
 from tfconv_export import flatbuffer
-from tfconv_export import flatbuffer_edit
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
-from tfconv_export.layer_names import layer_of
-from tfconv_export.layer_names import matched
+from tfconv_export.quantization import flatbuffer_edit
+from tfconv_export.quantization.layer_names import layer_of
+from tfconv_export.quantization.layer_names import matched
 
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 

@@ -23,15 +23,15 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from tfconv_export import tfrecords
+from tfconv_export.data import tfrecords
+from tfconv_export.data.fields import Wanted
+from tfconv_export.data.numpy_files import NumpyFile
+from tfconv_export.data.readers import ArrayReader
+from tfconv_export.data.readers import Arrays
+from tfconv_export.data.readers import Reader
+from tfconv_export.data.readers import StreamReader
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
-from tfconv_export.fields import Wanted
-from tfconv_export.numpy_files import NumpyFile
-from tfconv_export.readers import ArrayReader
-from tfconv_export.readers import Arrays
-from tfconv_export.readers import Reader
-from tfconv_export.readers import StreamReader
 
 _FUNCTION = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):([A-Za-z_]\w*)")
 

@@ -16,8 +16,8 @@ from tests.export.tflite import TFLiteFile
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
-from tfconv_export import sensitivity
 from tfconv_export import verification
+from tfconv_export.quantization import sensitivity
 
 CHECKS = {
     "arithmetic",

@@ -1,0 +1,1 @@
+"""Beyond the converter: layers in float, errors by layer, even channels."""
