@@ -44,10 +44,10 @@ _MAX_SLOW_EXAMPLES = 32
 _MAX_POINTS = 500
 
 # Both round as the same C++ says; only what is summed in another order differs.
-MAX_TWIN_STEPS = 1.0
-# The steps of int16 are so fine that those of several layers add up.
-MAX_TWIN_INT16_ERROR = 1 / 4096
-MAX_TWIN_ERROR = 1e-5
+# That is a step of the output in integers, or, if this is more, this part of
+# its range: the steps of int16 are so fine that those of several layers add up.
+MAX_TWIN_ERROR = {"int8": 1 / 255, "int4": 1 / 255, "int16x8": 1 / 4096}
+MAX_TWIN_FLOAT_ERROR = 1e-5
 
 
 def compare(
@@ -55,6 +55,7 @@ def compare(
     source: Source,
     examples: Examples,
     progress: Progress = silent,
+    quantize: str = "none",
 ) -> tuple[list[Agreement], list[Scatter], list[Check]]:
     """Runs the file beside the trained model.
 
@@ -64,6 +65,7 @@ def compare(
         examples: what to run them on; at most 200, evenly spread, are used,
             of which the runtimes that are slow run 32.
         progress: called with what was done.
+        quantize: string, the mode of the file; see `conversion.Recipe`.
 
     Returns:
         One agreement and one scatter for each runtime and output; and a check
@@ -97,10 +99,12 @@ def compare(
                 _agreement(runtime.name, output, *pair, runtime.step(output))
             )
             scatters.append(_scatter(runtime.name, output, *pair))
-    return agreements, scatters, _check_twins(runtimes, computed)
+    return agreements, scatters, _check_twins(runtimes, computed, quantize)
 
 
-def _check_twins(runtimes: Sequence[Runtime], computed) -> list[Check]:
+def _check_twins(
+    runtimes: Sequence[Runtime], computed, quantize: str
+) -> list[Check]:
     """TFLite Micro has copies of the reference kernels, and its own planning.
 
     What golden vectors hold, and what was measured on LiteRT, is true on the
@@ -119,16 +123,15 @@ def _check_twins(runtimes: Sequence[Runtime], computed) -> list[Check]:
         with np.errstate(invalid="ignore"):
             difference = np.abs(reference - micro).max()
         step = steps[names[0]](output)
-        unit = step or float(np.ptp(reference)) or 1.0
-        limit = MAX_TWIN_ERROR
-        if step:
-            fine = MAX_TWIN_INT16_ERROR * np.ptp(reference) / step
-            limit = max(MAX_TWIN_STEPS, float(fine))
+        width = float(np.ptp(reference)) or 1.0
+        unit = step or width
+        part = MAX_TWIN_ERROR.get(quantize, MAX_TWIN_FLOAT_ERROR)
+        limit = max(float(step or 0), part * width) / unit
         what = "LSB" if step else "of the range"
         detail = f"differs by at most {difference / unit:.3g} {what}"
         passed = bool(difference <= 1.001 * limit * unit)
         if not passed:
-            detail += f"; at most {limit:g} is allowed: report it, please"
+            detail += f"; at most {limit:.3g} is allowed: report it, please"
         checks.append(
             Check(
                 f"TFLite Micro as LiteRT reference, output {output}",

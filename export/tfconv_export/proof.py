@@ -109,7 +109,7 @@ def prove(
     if runtimes:
         try:
             agreements, scatters, twins = comparison.compare(
-                runtimes, source, examples, progress
+                runtimes, source, examples, progress, recipe.quantize
             )
         except (RuntimeError, ValueError) as error:
             checks.append(Check("runs", False, _first_line(error)))
