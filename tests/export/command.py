@@ -31,12 +31,15 @@ def run(monkeypatch, capfd, *arguments: str) -> Outcome:
     """Runs the command as `main` does, in this process."""
     monkeypatch.setattr(sys, "argv", ["tfconv-export", *map(str, arguments)])
     capfd.readouterr()
-    with flagsaver.flagsaver():
-        try:
+    saved = flagsaver.save_flag_values(cli.FLAGS)
+    try:
+        with flagsaver.flagsaver():
             cli.run()
             status = 0
-        except SystemExit as error:
-            status = error.code or 0
+    except SystemExit as error:
+        status = error.code or 0
+    finally:
+        flagsaver.restore_flag_values(saved, cli.FLAGS)
     captured = capfd.readouterr()
     return Outcome(status, captured.out, captured.err)
 
