@@ -156,7 +156,7 @@ def choose(
         )
         for name, found in statistics.items()
     )
-    is_calibration = reader.wanted.argument == "representative_data"
+    is_calibration = reader.wanted.argument != "evaluation_data"
     return Examples(
         origin=reader.origin,
         indices=indices,

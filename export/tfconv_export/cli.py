@@ -106,6 +106,14 @@ _ARGUMENTS = [
         flag_values=FLAGS,
     ),
     flags.DEFINE_string(
+        "data_function",
+        None,
+        "In place of --representative_data: module:function or "
+        "path.py:function, called without arguments, which yields one example "
+        "after the other.",
+        flag_values=FLAGS,
+    ),
+    flags.DEFINE_string(
         "representative_key",
         None,
         "Which array of an .npz file with more than one.",
@@ -248,15 +256,6 @@ _ARGUMENTS = [
         flag_values=FLAGS,
     ),
 ]
-_DATA_FUNCTION = flags.DEFINE_string(
-    "data_function",
-    None,
-    "In place of --representative_data: module:function or path.py:function, "
-    "called without arguments, which yields one example after the other.",
-    flag_values=FLAGS,
-)
-
-
 _HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
@@ -271,13 +270,6 @@ def main(argv: list[str]) -> int:
     for name in ("model", "output"):
         if arguments[name] is None:
             raise UsageError(f"--{name} must be given (see --help).")
-    if _DATA_FUNCTION.value is not None:
-        if arguments["representative_data"] is not None:
-            raise UsageError(
-                "--data_function and --representative_data are two ways to "
-                "say the same; give one of them."
-            )
-        arguments["representative_data"] = _DATA_FUNCTION.value
     arguments["input_shape"] = _parse_shapes(arguments["input_shape"])
     for name in ("mean", "stddev"):
         arguments[name] = _parse_numbers(name, arguments[name])
@@ -292,10 +284,33 @@ def main(argv: list[str]) -> int:
         except CheckError as error:
             result, failure = error.result, error
     if result is not None:
-        terminal.print_table(result)
+        with _printing():
+            terminal.print_table(result)
     if failure is not None:
         raise failure
     return 0
+
+
+@contextlib.contextmanager
+def _printing():
+    """What is printed may go nowhere; what was written is written all the same.
+
+    So `tfconv-export ... | head` succeeds.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except SystemExit:
+        pass  # as rich has it, when nobody reads on
+    except OSError as error:
+        # Python would try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            print(
+                f"tfconv-export: the result cannot be printed: "
+                f"{error.strerror}.",
+                file=sys.stderr,
+            )
 
 
 def _inspect(paths: list[str]) -> int:
@@ -309,7 +324,8 @@ def _inspect(paths: list[str]) -> int:
         from tfconv_export.report import terminal
 
         facts = flatbuffer.read_file(paths[0])
-    terminal.print_facts(paths[0], facts)
+    with _printing():
+        terminal.print_facts(paths[0], facts)
     return 0
 
 
@@ -341,7 +357,8 @@ def _parse_flags(argv: list[str]) -> list[str]:
     if set(_HELP) & set(argv[1:]):
         # absl's own shows the flags of the script, which has none when pip
         # has made it, and exits with 1.
-        print(f"{__doc__}\n{FLAGS.get_help()}")
+        with _printing():
+            print(f"{__doc__}\n{FLAGS.get_help()}")
         sys.exit(0)
     try:
         rest = FLAGS(_with_verbosity(argv), known_only=True)

@@ -183,6 +183,7 @@ def judge(
             detail += f", at most {agreement.max_error_steps:.1f} LSB"
         if agreement.same_argmax is not None:
             detail += f", same argmax {agreement.same_argmax:.1%}"
+        detail += f", on {agreement.examples} examples"
         if not agreement.finite:
             problem = "NaN or infinite outputs, of the file or of the model"
             checks.append(Check(name, False, problem))

@@ -20,11 +20,11 @@ from tfconv_export import metadata
 from tfconv_export import outputs
 from tfconv_export import proof
 from tfconv_export import provenance
+from tfconv_export import request
 from tfconv_export import targets
 from tfconv_export.data import ranges
 from tfconv_export.data import sources as data_sources
 from tfconv_export.errors import CheckError
-from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.quantization import equalization
@@ -32,6 +32,7 @@ from tfconv_export.quantization import layer_errors
 from tfconv_export.quantization import sensitivity
 from tfconv_export.report import as_json
 from tfconv_export.report import directory
+from tfconv_export.report import pictures
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
 from tfconv_export.source import fix_shapes
@@ -51,6 +52,7 @@ def export(
     min_sqnr_db: float | None = None,
     equalize: bool = False,
     representative_data: "Data | None" = None,
+    data_function: "str | Callable | None" = None,
     representative_key: str | None = None,
     feature_spec: Path | None = None,
     num_calibration_examples: int = 1000,
@@ -103,6 +105,8 @@ def export(
             which every file is compared with the model: arrays, paths or a
             function; see `data.sources`. Without, the file is compared on
             generated data.
+        data_function: in the place of `representative_data`: a function that
+            yields one example after the other, or `module:function`.
         representative_key: string, which array of a `.npz` file.
         feature_spec: what is in TFRecord files; see `data.sources`.
         num_calibration_examples: int, at most how many examples to use, chosen
@@ -162,8 +166,9 @@ def export(
     """
     arguments = provenance.as_flags(export, locals())
     recipe = conversion.Recipe(quantize, io_dtype, tuple(float_layers))
-    targets.check_request(target, quantize)
-    _check_request(recipe, representative_data, auto_float_layers, min_sqnr_db)
+    request.check(recipe, target, arguments)
+    if report_dir is not None:
+        pictures.require_matplotlib()
     planned = outputs.plan(
         {
             name: path
@@ -195,9 +200,14 @@ def export(
         )
         for argument, given in (
             ("representative_data", representative_data),
+            ("data_function", data_function),
             ("evaluation_data", evaluation_data),
         )
     ]
+    if data_function is None:
+        del readers[1]
+    else:
+        del readers[0]
     if custom_module is not None:
         loading.run_module(custom_module)
     source = loading.load(
@@ -236,7 +246,7 @@ def export(
     changes = ()
     if equalize:
         source, changes = equalization.equalized(
-            source, examples if representative_data is not None else None
+            source, examples if readers[0] is not None else None
         )
 
     if auto_float_layers:
@@ -285,7 +295,7 @@ def export(
     if result.failed:
         # What went wrong is what a report is looked at for.
         files.write_all(reports)
-        names = ", ".join(check.name for check in result.failed)
+        names = "; ".join(check.name for check in result.failed)
         raise CheckError(
             f"{len(result.failed)} of {len(result.checks)} checks failed "
             f"({names}); nothing was written"
@@ -294,29 +304,6 @@ def export(
         )
     files.write_all(_contents(planned, content, result, examples) | reports)
     return result
-
-
-def _check_request(recipe, data, auto_float_layers, min_sqnr_db) -> None:
-    if recipe.is_integer and data is None:
-        raise UsageError(
-            f"--quantize={recipe.quantize} needs --representative_data: "
-            "examples from which to take the ranges of the activations."
-        )
-    if auto_float_layers and not recipe.is_integer:
-        raise UsageError(
-            f"--auto_float_layers is not possible with --quantize="
-            f"{recipe.quantize}; it must be int8 or int16x8."
-        )
-    if auto_float_layers and min_sqnr_db is None:
-        raise UsageError(
-            "--auto_float_layers needs --min_sqnr_db: the signal-to-noise "
-            "ratio to be reached, in decibels."
-        )
-    if min_sqnr_db is not None and recipe.quantize == "none":
-        raise UsageError(
-            "--min_sqnr_db is not possible with --quantize=none, whose error "
-            "is held to float32's rounding; leave it out."
-        )
 
 
 def _shapes(source, given: Shapes, readers) -> Shapes:

@@ -66,7 +66,7 @@ def run_module(path: "os.PathLike | str") -> None:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"--custom_module={path} failed: {type(error).__name__}: "
             f"{reason(error)}."

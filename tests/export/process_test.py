@@ -272,3 +272,38 @@ def test_tensorflow_is_heard_if_it_is_asked_for(workplace, flags):
     assert outcome.status == 0
     assert outcome.stderr
     assert "tfconv-export:" not in outcome.stderr
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_result_that_cannot_be_printed_is_written_all_the_same(
+    good_files, tmp_path, full
+):
+    # As in `tfconv-export ... | head -1`, and on a full disk.
+    if full and not os.path.exists("/dev/full"):
+        pytest.skip("there is no /dev/full")
+    if full:
+        writing = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reading, writing = os.pipe()
+        os.close(reading)
+    with os.fdopen(writing, "w") as stdout:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-m",
+                "tfconv_export.cli",
+                f"--model={good_files / 'model.keras'}",
+                f"--output={tmp_path / 'out.tflite'}",
+            ],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            },
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    assert done.returncode == 0
+    assert (tmp_path / "out.tflite").read_bytes()[4:8] == b"TFL3"
+    assert ("cannot be printed" in done.stderr) is full
+    assert "Traceback" not in done.stderr

@@ -169,6 +169,10 @@ class ArrayReader(Reader):
         return next(iter(lengths.values()))
 
 
+# Far more than any calibration takes, and read in minutes.
+_MAX_STREAMED = 1_000_000
+
+
 class StreamReader(Reader):
     """Reads what can only be gone through from its start.
 
@@ -203,6 +207,12 @@ class StreamReader(Reader):
         chosen = None if indices is None else set(map(int, indices))
         for index, example in enumerate(self._restart()):
             total = index + 1
+            if total > _MAX_STREAMED:
+                raise UsageError(
+                    f"{self.origin} gives more than {_MAX_STREAMED:,} "
+                    "examples: is it endless? Let it end: all of them are "
+                    "gone through, to choose from."
+                )
             if chosen is not None and index not in chosen:
                 continue
             if names != set(example):

@@ -24,6 +24,7 @@ import numpy as np
 import tensorflow as tf
 
 from tfconv_export.data import tfrecords
+from tfconv_export.data.fields import LABELS
 from tfconv_export.data.fields import Wanted
 from tfconv_export.data.numpy_files import NumpyFile
 from tfconv_export.data.readers import ArrayReader
@@ -67,7 +68,7 @@ def open_data(
         UsageError: if there is nothing of this kind.
     """
     wanted = Wanted(argument, key, labelled, label_key)
-    kind = "" if argument == "representative_data" else f" ({argument})"
+    kind = f" ({argument})" if argument == "evaluation_data" else ""
     if isinstance(data, (str, os.PathLike)):
         path = os.fspath(data)
         origin = f"--{argument}={path}"
@@ -76,6 +77,10 @@ def open_data(
             function = _load_function(*called.groups(), origin)
             return StreamReader(
                 origin, wanted, lambda: _call(function, origin, label_key)
+            )
+        if argument == "data_function":
+            raise UsageError(
+                f"{origin} must be module:function or path.py:function."
             )
         return _open_files(path, origin, wanted, feature_spec)
     if isinstance(data, tf.data.Dataset):
@@ -138,6 +143,13 @@ def _open_files(path: str, origin: str, wanted, feature_spec) -> Reader:
         spec = None
         if feature_spec is not None:
             spec = tfrecords.parse_spec(feature_spec)
+            if not wanted.labelled:
+                # One specification may be of both data sets.
+                spec = {
+                    name: feature
+                    for name, feature in spec.items()
+                    if name not in LABELS or name == wanted.key
+                }
         else:
             next(tfrecords.read(files[0], None, origins[files[0]]))
         return StreamReader(
@@ -194,7 +206,12 @@ def _load_function(module: str, name: str, origin: str) -> Callable:
             sys.path.append(folder)
     function = getattr(loaded, name, None)
     if not callable(function):
-        raise UsageError(f"{origin}: {module} has no function {name}.")
+        what = (
+            f"a {type(function).__name__}" if function is not None else "none"
+        )
+        raise UsageError(
+            f"{origin} must name a function, but {name} in {module} is {what}."
+        )
     return function
 
 
@@ -209,7 +226,7 @@ def _call(
             done += 1
     except UsageError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise UsageError(
             f"{origin} failed after {done} examples: {type(error).__name__}: "
             f"{reason(error)}."

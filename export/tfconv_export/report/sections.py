@@ -28,6 +28,7 @@ from tfconv_export.report.text import tensor_bytes
 from tfconv_export.report.text import worst_layers
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
+from tfconv_export.result import TargetReport
 
 _LARGEST = 6
 _NOTHING = Markup("")
@@ -359,7 +360,7 @@ def data(result: ExportResult) -> Markup:
 def target(result: ExportResult) -> Markup:
     """What the target's own tools say."""
     found = result.target
-    if found is None:
+    if found is None or found == TargetReport(found.target):
         return _NOTHING
     share, time = npu_share(result), milliseconds(result)
     rows = [("arena", size(found.arena_bytes))] * (

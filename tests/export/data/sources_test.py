@@ -306,8 +306,8 @@ REFUSED = {
     "no module": ("nowhere:examples", AUDIO, "No module named 'nowhere'"),
     "no python file": ("nowhere.py:examples", AUDIO, "cannot be imported"),
     "a program that ends": ("exits.py:examples", AUDIO, "SystemExit"),
-    "no function": ("program.py:other", AUDIO, "no function other"),
-    "not a function": ("beside.py:SCALE", AUDIO, "no function SCALE"),
+    "no function": ("program.py:other", AUDIO, "other in program.py is none"),
+    "not a function": ("beside.py:SCALE", AUDIO, "SCALE in beside.py is a"),
 }
 
 

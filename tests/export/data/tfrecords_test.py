@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from tests.export import models
 from tests.export.data.readers import AUDIO
 from tests.export.data.readers import COUNT
 from tests.export.data.readers import X
@@ -17,6 +18,8 @@ from tests.export.data.readers import Y
 from tests.export.data.readers import choose
 from tests.export.data.readers import stacked
 from tests.export.data.readers import write_records
+from tfconv_export import calibration
+from tfconv_export.data.sources import open_data
 from tfconv_export.errors import UsageError
 from tfconv_export.source import Input
 
@@ -182,3 +185,41 @@ def test_damaged_file_is_refused(folder, tmp_path_factory, name, data):
     # Not all in the frame of a gzip file is of use.
     assert name.endswith(".gz")
     np.testing.assert_array_equal(stacked(examples), X)
+
+
+def test_one_specification_is_of_data_with_and_without_labels(tmp_path):
+    x = models.examples(40, 4, count=3)
+    for name, labels in (("with", [2, 0, 1]), ("without", [None] * 3)):
+        with tf.io.TFRecordWriter(str(tmp_path / f"{name}.tfrecord")) as file:
+            for example, label in zip(x, labels, strict=True):
+                feature = {
+                    "x": tf.train.Feature(
+                        float_list=tf.train.FloatList(value=example.ravel())
+                    )
+                }
+                if label is not None:
+                    feature["label"] = tf.train.Feature(
+                        int64_list=tf.train.Int64List(value=[label])
+                    )
+                file.write(
+                    tf.train.Example(
+                        features=tf.train.Features(feature=feature)
+                    ).SerializeToString()
+                )
+    inputs = (Input("x", (40, 4), tf.float32),)
+    for name, labelled in (("with", True), ("without", False)):
+        reader = open_data(
+            tmp_path / f"{name}.tfrecord",
+            feature_spec="x:float32:40,4;label:int64:",
+            labelled=labelled,
+        )
+        examples = calibration.choose(reader, inputs)
+        found = np.concatenate([example["x"] for example in examples])
+        np.testing.assert_array_equal(found, x)
+    reader = open_data(
+        tmp_path / "with.tfrecord",
+        feature_spec="x:float32:40,4;label:int64:",
+        labelled=True,
+    )
+    found = [y for _, y in calibration.choose(reader, inputs).labelled()]
+    assert found == [2, 0, 1]

@@ -1,0 +1,74 @@
+"""Do the arguments of an export make sense together?"""
+
+import math
+from typing import Any
+
+from tfconv_export import targets
+from tfconv_export.conversion import Recipe
+from tfconv_export.errors import UsageError
+
+_DATA = ("representative_data", "data_function")
+
+# What would do nothing without one of these.
+_NEEDS = {
+    "representative_key": ("representative_data", "evaluation_data"),
+    "feature_spec": ("representative_data", "evaluation_data"),
+    "num_calibration_examples": _DATA,
+    "num_evaluation_examples": ("evaluation_data",),
+    "max_accuracy_drop": ("evaluation_data",),
+}
+
+
+def check(recipe: Recipe, target: str, given: dict[str, Any]) -> None:
+    """Makes sure, before any work is done, that the request can be met.
+
+    Args:
+        recipe: what is to be made.
+        target: string, as `--target` names it.
+        given: the arguments that are not their defaults, by name.
+
+    Raises:
+        UsageError: if not, or if an argument would do nothing.
+    """
+    targets.check_request(target, recipe.quantize)
+    for name in ("min_sqnr_db", "max_accuracy_drop"):
+        value = given.get(name, 0.0)
+        if not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise UsageError(f"--{name}={value} must be a finite number.")
+    if set(_DATA) <= set(given):
+        raise UsageError(
+            "--data_function and --representative_data are two ways to say "
+            "the same; give one of them."
+        )
+    for name, others in _NEEDS.items():
+        if name in given and not set(others) & set(given):
+            listed = " or ".join(f"--{other}" for other in others)
+            raise UsageError(
+                f"--{name} does nothing without {listed}; give that, too, or "
+                "leave it out."
+            )
+    if "require_npu" in given and not targets.TARGETS[target].compiles:
+        raise UsageError(
+            "--require_npu does nothing without an NPU; give a --target such "
+            "as ethos-u55-128."
+        )
+    if recipe.is_integer and not set(_DATA) & set(given):
+        raise UsageError(
+            f"--quantize={recipe.quantize} needs --representative_data: "
+            "examples from which to take the ranges of the activations."
+        )
+    if "auto_float_layers" in given and not recipe.is_integer:
+        raise UsageError(
+            "--auto_float_layers is not possible with --quantize="
+            f"{recipe.quantize}; it must be int8 or int16x8."
+        )
+    if "auto_float_layers" in given and "min_sqnr_db" not in given:
+        raise UsageError(
+            "--auto_float_layers needs --min_sqnr_db: the signal-to-noise "
+            "ratio to be reached, in decibels."
+        )
+    if "min_sqnr_db" in given and recipe.quantize == "none":
+        raise UsageError(
+            "--min_sqnr_db is not possible with --quantize=none, whose error "
+            "is held to float32's rounding; leave it out."
+        )
