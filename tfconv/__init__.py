@@ -1,6 +1,6 @@
 """1-D convolutions for Keras, trained with XLA and made for edge devices."""
 
-from tfconv import streaming
+from tfconv import streaming as streaming
 from tfconv.compilation import jit
 from tfconv.conversion import from_keras
 from tfconv.layers import DepthwiseConv1D
@@ -13,6 +13,5 @@ __all__ = [
     "depthwise_conv1d",
     "from_keras",
     "jit",
-    "streaming",
 ]
 __version__ = "0.1.0"

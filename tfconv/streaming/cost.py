@@ -45,6 +45,11 @@ def multiply_accumulates(
         if kind in _DEPTHWISE:
             return depthwise
         return depthwise + frames * made * operation.filters
+    if kind is _KERAS.TimeDistributed:
+        one = multiply_accumulates(
+            operation.layer, input_shape[1:], output_shape[1:]
+        )
+        return None if one is None else output_shape[0] * one
     weights = getattr(operation, "weights", ())
     if any(len(weight.shape) > 1 for weight in weights):
         return None

@@ -46,6 +46,14 @@ def nodes(functional):
     ]
 
 
+def masking_layer(functional):
+    """The name of a layer that makes masks for later ones, or `None`."""
+    for node in nodes(functional):
+        if isinstance(node.operation, keras.layers.Masking):
+            return node.operation.name
+    return None
+
+
 def _overrides_call(model: keras.Model) -> bool:
     """A subclass may do more than its graph says."""
     return not type(model).call.__module__.startswith("keras.src.models.")

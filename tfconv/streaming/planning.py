@@ -8,6 +8,7 @@ from tfconv.streaming import rules
 from tfconv.streaming import timeline
 from tfconv.streaming.errors import CannotStream
 from tfconv.streaming.graph import as_functional
+from tfconv.streaming.graph import masking_layer
 from tfconv.streaming.graph import nodes
 from tfconv.streaming.plans import CallSite
 from tfconv.streaming.plans import Plan
@@ -131,6 +132,14 @@ class _Planner:
 
     def walk(self, functional, inputs: list[Signal], prefix: str):
         """Adds the steps of a model; returns its outputs' signals."""
+        masking = masking_layer(functional)
+        if masking and self._fallback is None:
+            # Its mask is made by operations with names that nobody gave.
+            raise ValueError(
+                f"Layer '{prefix}{masking}' (of type Masking) cannot stream: "
+                "it makes a mask. Build the model without, or use "
+                '`fallback="buffer"`.'
+            )
         signals = {
             id(tensor): self._cast(signal, tensor)
             for tensor, signal in zip(functional.inputs, inputs, strict=True)

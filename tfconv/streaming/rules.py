@@ -93,9 +93,7 @@ def _unknown(call: Call) -> Treatment:
             "a recurrent layer begins every window anew, at its start",
             "Use convolutions",
         )
-    raise CannotStream(
-        "it is not known to work frame by frame", _ANOTHER_LAYER
-    )
+    raise CannotStream("it is not known to work frame by frame", _ANOTHER_LAYER)
 
 
 def _convolution(call: Call) -> Treatment:
@@ -277,7 +275,8 @@ def _channels(call: Call) -> Treatment:
     """Frame by frame, of which the last axis must not be time."""
     if call.rank < 3:
         raise CannotStream(
-            f"it acts on the last axis, which is time in {call.inputs[0].shape}",
+            f"it acts on the last axis, which is time in "
+            f"{call.inputs[0].shape}",
             "Reshape the frames to (steps, channels) before it",
         )
     return _elementwise(call)
@@ -440,6 +439,7 @@ _LAYERS = {
     _KERAS.PReLU: _prelu,
     _KERAS.Rescaling: _rescaling,
     _KERAS.Reshape: _reshape,
+    _KERAS.TimeDistributed: _elementwise,
     _KERAS.ZeroPadding1D: _zero_padding,
 }
 # By name: Keras keeps the classes of `keras.ops` to itself.

@@ -22,6 +22,7 @@ class Stream:
             by XLA.
 
     Attributes:
+        model: the whole-window model.
         plan: the `tfconv.streaming.Plan`.
 
     Raises:
@@ -51,6 +52,7 @@ class Stream:
         fallback: str | None = None,
         jit_compile: bool = True,
     ):
+        self.model = model
         self._program = program(model, hop, fallback)
         self._functional = as_functional(model)
         self._compiled = tf.function(
@@ -70,9 +72,15 @@ class Stream:
             What the model returns, with the new frames of outputs over time.
 
         Raises:
-            ValueError: if `frames` are not of that shape, or b is another than
-                since the last `reset`.
+            ValueError: if `frames` are not of that shape, if b is another than
+                since the last `reset`, or inside of a `tf.function`, where
+                states cannot be kept.
         """
+        if not tf.executing_eagerly():
+            raise ValueError(
+                "A stream keeps its states between eager calls. Inside of a "
+                "`tf.function` use its `step`, which takes and returns them."
+            )
         flat = self._flat(frames)
         batch_size = flat[0].shape[0]
         if self._states is None:
