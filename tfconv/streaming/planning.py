@@ -6,6 +6,8 @@ import numpy as np
 from tfconv.streaming import cost
 from tfconv.streaming import rules
 from tfconv.streaming import timeline
+from tfconv.streaming.calls import Call
+from tfconv.streaming.calls import Treatment
 from tfconv.streaming.errors import CannotStream
 from tfconv.streaming.graph import as_functional
 from tfconv.streaming.graph import masking_layer
@@ -172,7 +174,7 @@ class _Planner:
         outputs = keras.tree.flatten(
             operation.compute_output_spec(*args, **kwargs)
         )
-        call = rules.Call(
+        call = Call(
             operation,
             args,
             kwargs,
@@ -199,12 +201,12 @@ class _Planner:
         self._note_parting(name, call, taken, made)
         return made
 
-    def _treatment(self, name: str, call: rules.Call):
+    def _treatment(self, name: str, call: Call):
         whole = [time.frames is None for time in call.times]
         try:
             if all(whole):
                 time = timeline.join(call.times, keeps_zeros=True)
-                return rules.Treatment(time), [0] * len(whole)
+                return Treatment(time), [0] * len(whole)
             if name in self._buffered:
                 raise CannotStream("", "")
             if any(whole):
@@ -258,7 +260,7 @@ class _OneArgument:
         return tuple(tensors.values()), {}
 
 
-def _buffered(call: rules.Call):
+def _buffered(call: Call):
     """The call on the whole window, of which old frames are held."""
     times, holds = [], []
     for time in call.times:
@@ -267,7 +269,7 @@ def _buffered(call: rules.Call):
             time, hold = timeline.gather(time)
         times.append(time)
         holds.append(hold)
-    return rules.Treatment(timeline.join(times, keeps_zeros=True)), holds
+    return Treatment(timeline.join(times, keeps_zeros=True)), holds
 
 
 def _row(name, call, signals, holds, output: Signal) -> CallSite:
@@ -347,7 +349,7 @@ def _refuse_nested_arguments(name: str, node) -> None:
         )
 
 
-def _cannot_stream(name: str, call: rules.Call, error: CannotStream) -> str:
+def _cannot_stream(name: str, call: Call, error: CannotStream) -> str:
     lengths = [time.window for time in call.times if time.frames is not None]
     return (
         f"Layer '{name}' (of type {type(call.operation).__name__}) cannot "

@@ -34,7 +34,7 @@ class Stream:
     >>> model = keras.Sequential(
     ...     [
     ...         keras.Input((49, 10)),
-    ...         tfconv.SeparableConv1D(16, 5, strides=2),
+    ...         tfconv.SeparableConv1D(16, 5),
     ...         keras.layers.GlobalAveragePooling1D(),
     ...     ]
     ... )

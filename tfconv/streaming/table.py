@@ -28,7 +28,9 @@ def table(plan) -> str:
             f"{plan.macs_per_window:,}",
         )
     )
-    widths = [max(len(cell) for cell in column) for column in zip(*rows)]
+    widths = [
+        max(len(cell) for cell in column) for column in zip(*rows, strict=True)
+    ]
     lines = [_line(row, widths) for row in rows]
     return "\n".join([f"{plan.model}:", *lines, _footer(plan)])
 

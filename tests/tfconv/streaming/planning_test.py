@@ -226,9 +226,9 @@ def test_a_hop_that_the_stride_does_not_divide_is_refused():
         tfconv.SeparableConv1D(6, 3, strides=2, name="one"),
         tfconv.SeparableConv1D(6, 3, strides=3, name="two"),
     )
-    with pytest.raises(ValueError, match="'two'.* multiple of 6"):
+    with pytest.raises(ValueError, match=r"'two'.* multiple of 6"):
         tfconv.streaming.plan(model, 4)
-    with pytest.raises(ValueError, match="'one'.* multiple of 2"):
+    with pytest.raises(ValueError, match=r"'one'.* multiple of 2"):
         tfconv.streaming.plan(model, 5)
     assert_equal_to_windows(model, 4, fallback="buffer")
     assert_equal_to_windows(model, 12)
@@ -246,7 +246,7 @@ def test_causal_networks_need_a_hop_that_divides_the_window():
         LAYERS.GlobalAveragePooling1D(),
     )
     assert not assert_equal_to_windows(model, 4).every_hop
-    with pytest.raises(ValueError, match="'look_back'.*divides 48"):
+    with pytest.raises(ValueError, match=r"'look_back'.*divides 48"):
         tfconv.streaming.plan(model, 5)
     assert assert_equal_to_windows(model, 5, fallback="buffer").every_hop
 
@@ -268,7 +268,7 @@ def test_causal_after_valid_layers_is_never_a_window_and_refused():
         tfconv.SeparableConv1D(6, 3, padding="causal", name="look_back"),
         LAYERS.GlobalAveragePooling1D(),
     )
-    with pytest.raises(ValueError, match="'look_back'.*in all layers or in"):
+    with pytest.raises(ValueError, match=r"'look_back'.*in all layers or in"):
         tfconv.streaming.plan(model, 4)
     assert assert_equal_to_windows(model, 4, fallback="buffer").every_hop
 
@@ -323,14 +323,14 @@ def test_masks_are_refused():
         tfconv.streaming.plan(masked, 4)
     inputs = keras.Input((48,), dtype="int32")
     embedded = LAYERS.Embedding(9, 3, mask_zero=True, name="embed")(inputs)
-    with pytest.raises(ValueError, match="'embed'.* mask"):
+    with pytest.raises(ValueError, match=r"'embed'.* mask"):
         tfconv.streaming.plan(keras.Model(inputs, embedded), 4)
 
 
 def test_layers_in_training_mode_are_refused():
     inputs = keras.Input((48, 6))
     x = LAYERS.BatchNormalization(name="batch")(inputs, training=True)
-    with pytest.raises(ValueError, match="'batch'.*training=True"):
+    with pytest.raises(ValueError, match=r"'batch'.*training=True"):
         tfconv.streaming.plan(keras.Model(inputs, x), 4)
 
 
