@@ -93,7 +93,7 @@ def program(model: keras.Model, hop: int, fallback: str | None) -> Program:
         if not parted:
             break
         name, kind = parted[0]
-        if fallback is None:
+        if fallback is None or name in buffered:
             raise ValueError(_never_equal(name, kind, hop, window))
         buffered.add(name)
     return Program(

@@ -301,6 +301,34 @@ def test_padding_at_the_start_is_that_of_a_reset_stream():
     assert_equal_to_windows(shifted, 4, fallback="buffer")
 
 
+def test_padding_of_frames_that_a_stream_has_already_is_refused():
+    model = network(
+        LAYERS.Conv1D(3, 5),
+        LAYERS.ZeroPadding1D((4, 0), name="pad"),
+        LAYERS.Conv1D(3, 5),
+        LAYERS.GlobalAveragePooling1D(),
+    )
+    with pytest.raises(ValueError, match="'pad'"):
+        tfconv.streaming.plan(model, 4)
+    assert assert_equal_to_windows(model, 4, fallback="buffer").every_hop
+
+
+def test_outputs_are_promised_where_all_of_them_are_equal():
+    inputs = keras.Input((48, 6))
+    average = LAYERS.GlobalAveragePooling1D()
+    causal = average(LAYERS.Conv1D(3, 5, padding="causal")(inputs))
+    valid = LAYERS.Conv1D(3, 5)(inputs)
+    mixed = LAYERS.Conv1D(3, 5, padding="causal")(valid)
+    for outputs in ([causal, valid], [causal, average(valid)]):
+        plan = assert_equal_to_windows(keras.Model(inputs, outputs), 4)
+        assert not plan.every_hop
+    newest = keras.Model(inputs, LAYERS.Add()([causal, mixed[:, -1]]))
+    assert not assert_equal_to_windows(newest, 4).every_hop
+    pooled = keras.Model(inputs, LAYERS.Add()([causal, average(mixed)]))
+    plan = assert_equal_to_windows(pooled, 4, fallback="buffer")
+    assert not plan.every_hop
+
+
 def test_what_is_not_a_graph_of_layers_is_refused():
     class Subclassed(keras.Model):
         def call(self, inputs):
