@@ -104,8 +104,7 @@ def refuse_channels_first(layer) -> None:
     if getattr(layer, "data_format", None) == "channels_first":
         raise CannotStream(
             'its `data_format` is "channels_first"',
-            'Build the model with `data_format="channels_last"`; the weights '
-            "are the same",
+            'Build the model with `data_format="channels_last"`',
         )
 
 
