@@ -1,5 +1,6 @@
 """1-D convolutions for Keras, trained with XLA and made for edge devices."""
 
+from tfconv import streaming as streaming
 from tfconv.compilation import jit
 from tfconv.conversion import from_keras
 from tfconv.layers import DepthwiseConv1D
