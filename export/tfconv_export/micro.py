@@ -98,22 +98,40 @@ class TFLiteMicro:
             Real numbers (float32, or the output's own dtype if it is not
             quantized) by output name.
         """
-        for name, value in inputs.items():
-            index, details = self._inputs[name]
-            quantized = runtimes.quantize(np.asarray(value), details)
-            self._interpreter.set_input(quantized, index)
-        self._interpreter.invoke()
+        outputs = self.invoke(self.stored(inputs))
         return {
-            name: runtimes.dequantize(
-                self._interpreter.get_output(index), details
-            )
-            for name, (index, details) in self._outputs.items()
+            name: runtimes.dequantize(outputs[name], details)
+            for name, (_, details) in self._outputs.items()
         }
 
     def step(self, output: str) -> float | None:
         """The step of an output's quantization; `None` if it has none."""
         _, details = self._outputs[output]
         return float(details["quantization"][0]) or None
+
+    def stored(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Real numbers as the file's inputs hold them."""
+        return {
+            name: runtimes.quantize(np.asarray(value), self._inputs[name][1])
+            for name, value in inputs.items()
+        }
+
+    def invoke(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Runs the file once, on what its inputs hold.
+
+        Args:
+            inputs: values by input name, in the dtypes of the file.
+
+        Returns:
+            What its outputs hold, by output name.
+        """
+        for name, value in inputs.items():
+            self._interpreter.set_input(value, self._inputs[name][0])
+        self._interpreter.invoke()
+        return {
+            name: self._interpreter.get_output(index)
+            for name, (index, _) in self._outputs.items()
+        }
 
 
 def resolver(facts: Facts) -> str:
