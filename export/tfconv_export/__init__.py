@@ -8,8 +8,17 @@ from tfconv_export.errors import UsageError
 if TYPE_CHECKING:
     from tfconv_export.exporting import export
     from tfconv_export.result import ExportResult
+    from tfconv_export.streaming import export_streaming
+    from tfconv_export.streaming_result import StreamingResult
 
-__all__ = ["CheckError", "ExportResult", "UsageError", "export"]
+__all__ = [
+    "CheckError",
+    "ExportResult",
+    "StreamingResult",
+    "UsageError",
+    "export",
+    "export_streaming",
+]
 
 
 def __getattr__(name: str):
@@ -19,6 +28,14 @@ def __getattr__(name: str):
         from tfconv_export.exporting import export
 
         return export
+    if name == "export_streaming":
+        from tfconv_export.streaming import export_streaming
+
+        return export_streaming
+    if name == "StreamingResult":
+        from tfconv_export.streaming_result import StreamingResult
+
+        return StreamingResult
     if name == "ExportResult":
         from tfconv_export.result import ExportResult
 

@@ -1,4 +1,4 @@
-"""A trained model of whole windows -> a proved file that goes frame by frame."""
+"""A trained model of whole windows -> a proved file that goes hop by hop."""
 
 import dataclasses
 import os
@@ -17,10 +17,10 @@ from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import proof
 from tfconv_export import streaming_proof
+from tfconv_export.addition import not_taken_for_bias
 from tfconv_export.data import sources as data_sources
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
-from tfconv_export.errors import reason
 from tfconv_export.exporting import Data
 from tfconv_export.exporting import Path
 from tfconv_export.quantization import streaming_twin
@@ -28,7 +28,6 @@ from tfconv_export.result import Check
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Input
 from tfconv_export.source import Source
-from tfconv_export.source import fix_shapes
 from tfconv_export.source import unique
 from tfconv_export.streaming_result import StreamingResult
 from tfconv_export.streaming_result import StreamingState
@@ -87,8 +86,11 @@ def export_streaming(
 
     Example:
 
-    >>> result = tfconv_export.streaming.export_streaming(
-    ...     model, "stream.tflite", 2, quantize="int8",
+    >>> result = tfconv_export.export_streaming(
+    ...     "model.keras",
+    ...     "stream.tflite",
+    ...     hop=2,
+    ...     quantize="int8",
     ...     representative_data=features,
     ... )
     >>> [(state.name, state.initial_value) for state in result.states]
@@ -116,7 +118,7 @@ def export_streaming(
         reader = data_sources.open_data(
             representative_data, "representative_data"
         )
-    source = fix_shapes(loading.load(model), None)
+    source = loading.load(model)
     stream = _stream(source, hop, fallback)
     examples = (
         calibration.generate(source.inputs)
@@ -130,7 +132,9 @@ def export_streaming(
     )
     whole = proof.describe(converted, description)
     whole_result, _ = proof.prove(source, recipe, whole, examples)
-    _raise_if_failed(whole_result.checks, whole_result)
+    _raise_if_failed(
+        whole_result.checks, whole_result, "of the file for whole windows "
+    )
 
     step, names = _step(source, stream)
     streaming = conversion.convert(step, conversion.Recipe(), None)
@@ -168,7 +172,7 @@ def export_streaming(
             whole_result, output=str(targets.get("also_whole", ""))
         ),
     )
-    _raise_if_failed(result.checks, result)
+    _raise_if_failed(result.checks, result, "of the streaming file ")
     contents = {targets["output"]: content}
     if also_whole is not None:
         contents[targets["also_whole"]] = whole.content
@@ -199,15 +203,15 @@ def _stream(source: Source, hop: int, fallback: str | None) -> Stream:
         return Stream(source.trackable, hop, fallback)
     except (TypeError, ValueError) as error:
         raise UsageError(
-            f"The model {source.origin} cannot go frame by frame: "
-            f"{reason(error)}."
+            f"The model {source.origin} cannot be streamed. "
+            f"{' '.join(str(error).split())}"
         ) from error
 
 
 def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
     """One hop as a function, and the states' outputs by their inputs."""
     model_names = [item.name for item in source.inputs]
-    output_names = list(_outputs(source))
+    output_names = _output_names(source)
     states = stream.plan.states
     inputs = unique(
         [*model_names, *(f"state_{index}" for index in range(len(states)))]
@@ -225,15 +229,13 @@ def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
     ]
 
     def function(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        made, new = stream.step(
-            keras.tree.pack_sequence_as(
-                source.trackable.input, [tensors[name] for name in model_names]
-            ),
-            [tensors[name] for name in inputs],
-        )
-        return dict(zip(output_names, keras.tree.flatten(made), strict=True)) | {
-            name: tensor for name, tensor in zip(outputs, new, strict=True)
-        }
+        with not_taken_for_bias():
+            made, new = stream.step(
+                [tensors[name] for name in model_names],
+                [tensors[name] for name in inputs],
+            )
+        values = [*keras.tree.flatten(made), *new]
+        return dict(zip([*output_names, *outputs], values, strict=True))
 
     step = dataclasses.replace(
         source,
@@ -244,15 +246,19 @@ def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
     return step, dict(zip(inputs, outputs, strict=True))
 
 
-def _outputs(source: Source) -> dict[str, tf.TensorSpec]:
+def _output_names(source: Source) -> list[str]:
+    """In the model's order, which TensorFlow's own structures do not keep."""
     specs = {
         item.name: tf.TensorSpec((1, *item.shape), item.dtype)
         for item in source.inputs
     }
-    concrete = tf.function(
-        source.exported, autograph=False
-    ).get_concrete_function(specs)
-    return concrete.structured_outputs
+    names = []
+
+    def trace(inputs):
+        names[:] = source.exported(inputs)
+
+    tf.function(trace, autograph=False).get_concrete_function(specs)
+    return names
 
 
 def _result(
@@ -320,12 +326,12 @@ def _check_integers(facts: flatbuffer.Facts, quantize: str) -> list[Check]:
     ]
 
 
-def _raise_if_failed(checks: tuple[Check, ...], result) -> None:
+def _raise_if_failed(checks: tuple[Check, ...], result, whose: str) -> None:
     failed = [check for check in checks if not check.passed]
     if failed:
         names = "; ".join(f"{check.name}: {check.detail}" for check in failed)
         raise CheckError(
-            f"{len(failed)} of {len(checks)} checks failed ({names}); nothing "
-            "was written.",
+            f"{len(failed)} of {len(checks)} checks {whose}failed ({names}); "
+            "nothing was written.",
             result,
         )

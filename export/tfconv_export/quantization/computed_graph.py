@@ -124,7 +124,8 @@ class ComputedGraph:
                 index = self._held.pop(index)
 
     def _computed(self, operator) -> int:
-        options = vars(operator.builtinOptions) if operator.builtinOptions else {}
+        options = operator.builtinOptions
+        options = {} if options is None else vars(options)
         return self._number(
             self.name(operator),
             *(

@@ -23,12 +23,13 @@ from tfconv_export.quantization.layer_names import matched
 _CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 # Of the operators that only the streaming file has: the first version of each
 # that takes int8, and int16.
+_TWO = {schema.TensorType.INT8: 2, schema.TensorType.INT16: 2}
 _VERSIONS = {
     "CONCATENATION": {schema.TensorType.INT8: 2, schema.TensorType.INT16: 3},
-    **dict.fromkeys(
-        ("PAD", "SLICE", "STRIDED_SLICE", "TRANSPOSE"),
-        {schema.TensorType.INT8: 2, schema.TensorType.INT16: 2},
-    ),
+    "PAD": _TWO,
+    "SLICE": _TWO,
+    "STRIDED_SLICE": _TWO,
+    "TRANSPOSE": _TWO,
 }
 
 
@@ -189,10 +190,11 @@ class _Editor:
     def _operand(self, ours: int, theirs: int) -> int:
         if theirs < 0:
             return -1
+        tensor = self._whole.model.subgraphs[0].tensors[theirs]
         if not is_constant(self._whole.model, theirs):
-            return self._as(ours, self._whole.model.subgraphs[0].tensors[theirs])
+            return self._as(ours, tensor)
         if theirs not in self._copied:
-            tensor = copy.copy(self._whole.model.subgraphs[0].tensors[theirs])
+            tensor = copy.copy(tensor)
             self._model.buffers.append(self._whole.model.buffers[tensor.buffer])
             tensor.buffer = len(self._model.buffers) - 1
             self._copied[theirs] = self._add(tensor)
@@ -209,16 +211,18 @@ class _Editor:
             rescaled.name = (tensor.name or b"") + b"_rescaled"
             _assume(rescaled, wanted)
             self._rescaled[key] = self._add(rescaled)
-            quantize = schema.OperatorT()
-            code = schema.OperatorCodeT()
-            code.builtinCode = schema.BuiltinOperator.QUANTIZE
-            code.deprecatedBuiltinCode = code.builtinCode
-            code.version = 2
-            quantize.opcodeIndex = self._opcode(code)
-            quantize.inputs = [index]
-            quantize.outputs = [self._rescaled[key]]
-            self._written.append(quantize)
+            self._quantize(index, self._rescaled[key])
         return self._rescaled[key]
+
+    def _quantize(self, source: int, target: int) -> None:
+        code = schema.OperatorCodeT()
+        code.builtinCode = schema.BuiltinOperator.QUANTIZE
+        code.deprecatedBuiltinCode = code.builtinCode
+        code.version = 2
+        operator = schema.OperatorT()
+        operator.opcodeIndex = self._opcode(code)
+        operator.inputs, operator.outputs = [source], [target]
+        self._written.append(operator)
 
     def _finish_outputs(self) -> None:
         (signature,) = self._model.signatureDefs
