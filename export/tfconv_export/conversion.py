@@ -141,7 +141,7 @@ def convert(
         item.name: tf.TensorSpec((1, *item.shape), item.dtype, name=item.name)
         for item in source.inputs
     }
-    counts, scopes = [], {}
+    counts, scopes, loops = [], {}, set()
 
     def serve(**inputs):
         with ops.exporting(), layer_names.recording() as recorded:
@@ -149,6 +149,7 @@ def convert(
         graph = tf.compat.v1.get_default_graph()
         types = [operation.type for operation in graph.get_operations()]
         counts.append(types.count("DepthwiseConv2dNative"))
+        loops.update({"While", "StatelessWhile"} & set(types))
         scopes.update(recorded)
         return outputs
 
@@ -157,6 +158,14 @@ def convert(
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)
         concrete = function.get_concrete_function(**specs)
+        if recipe.is_integer and loops:
+            # It ends the process, with a segmentation fault.
+            raise CheckError(
+                "The model has a loop, as LSTM and GRU layers make one, and "
+                "TFLite's converter cannot quantize loops to "
+                f"{recipe.quantize}; build the layer with unroll=True, or use "
+                "--quantize=dynamic."
+            )
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)

@@ -22,6 +22,7 @@ from tfconv_export import proof
 from tfconv_export import provenance
 from tfconv_export import request
 from tfconv_export import targets
+from tfconv_export import verification
 from tfconv_export.data import ranges
 from tfconv_export.data import sources as data_sources
 from tfconv_export.errors import CheckError
@@ -287,7 +288,10 @@ def export(
         equalized=tuple(
             f"{change.producer} to {change.consumer}" for change in changes
         ),
-        warnings=_warnings(examples, evaluation),
+        warnings=(
+            *_warnings(examples, evaluation),
+            *verification.warnings(facts, recipe, layers),
+        ),
         arguments=arguments,
         versions=provenance.versions(),
     )

@@ -38,6 +38,12 @@ class LiteRT:
         kernels: string, `"xnnpack"` (what phones run), `"builtin"` or
             `"reference"` (what microcontrollers run).
 
+    Attributes:
+        name: string.
+        is_slow: bool, whether its kernels take many times as long.
+        inputs: the interpreter's details of each input, by name.
+        outputs: those of each output.
+
     Raises:
         ValueError or RuntimeError: if LiteRT cannot run the file.
     """
@@ -52,8 +58,8 @@ class LiteRT:
         )
         self._interpreter.allocate_tensors()
         self._runner = self._interpreter.get_signature_runner()
-        self._inputs = self._runner.get_input_details()
-        self._outputs = self._runner.get_output_details()
+        self.inputs = self._runner.get_input_details()
+        self.outputs = self._runner.get_output_details()
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs the file once.
@@ -66,22 +72,25 @@ class LiteRT:
             Real numbers (float32, or the output's own dtype if it is not
             quantized) by output name.
         """
-        outputs = self.invoke(self.stored(inputs))
-        return {
-            name: dequantize(value, self._outputs[name])
-            for name, value in outputs.items()
-        }
+        return self.real(self.invoke(self.stored(inputs)))
 
     def step(self, output: str) -> float | None:
         """The step of an output's quantization; `None` if it has none."""
-        scale, _ = self._outputs[output]["quantization"]
+        scale, _ = self.outputs[output]["quantization"]
         return float(scale) or None
 
     def stored(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Real numbers as the file's inputs hold them."""
         return {
-            name: quantize(np.asarray(value), self._inputs[name])
+            name: quantize(np.asarray(value), self.inputs[name])
             for name, value in inputs.items()
+        }
+
+    def real(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the file's outputs hold as real numbers."""
+        return {
+            name: dequantize(value, self.outputs[name])
+            for name, value in outputs.items()
         }
 
     def invoke(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -1,5 +1,7 @@
 """Is in the file what was asked for? Judges, without running it."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from tfconv_export.conversion import Conversion
@@ -7,8 +9,12 @@ from tfconv_export.conversion import Recipe
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.quantization.layer_names import layer_of
 from tfconv_export.result import Check
+from tfconv_export.result import LayerError
 from tfconv_export.source import Source
+
+_WEIGHTY = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 _FORBIDDEN = {
     "VAR_HANDLE": "its variables are not frozen into the file",
@@ -17,6 +23,31 @@ _FORBIDDEN = {
     "SPACE_TO_BATCH_ND": "a dilated convolution is not one operator",
     "BATCH_TO_SPACE_ND": "a dilated convolution is not one operator",
 }
+
+
+def warnings(
+    facts: Facts, recipe: Recipe, layers: Sequence[LayerError]
+) -> tuple[str, ...]:
+    """What does not fail, and is probably not what was wanted."""
+    found = []
+    weights = {
+        op.inputs[1].dtype
+        for op in facts.operators
+        if op.name in _WEIGHTY and op.inputs[1].constant
+    }
+    if recipe.quantize == "dynamic" and weights == {"float32"}:
+        found.append(
+            "no weights are quantized: in the mode dynamic the converter "
+            f"leaves tensors of fewer than {_MIN_DYNAMIC_WEIGHTS:,} values in "
+            "float32; int8 quantizes all."
+        )
+    found += [
+        f"layer {layer.layer} computes {layer.minimum:.3g} everywhere on the "
+        "representative data: is it dead, or the data too little?"
+        for layer in layers
+        if layer.operator != "INPUT" and layer.minimum == layer.maximum
+    ]
+    return tuple(dict.fromkeys(found))
 
 
 def inspect(
@@ -31,9 +62,7 @@ def inspect(
         _check_interface(facts, recipe, source),
     ]
     if recipe.is_integer:
-        checks.append(
-            _check_integer_only(facts, recipe, conversion.float_tensors)
-        )
+        checks.append(_check_integer_only(facts, recipe, conversion))
     if recipe.is_integer or recipe.quantize == "dynamic":
         checks.append(_check_per_channel(facts))
     return checks
@@ -185,7 +214,7 @@ def _check_arithmetic(
     }
     problems, found = {}, {}
     for op in facts.operators:
-        if op.name not in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"):
+        if op.name not in _WEIGHTY:
             continue
         is_kept = op.outputs[0].name in float_tensors
         mode = "none" if is_kept else recipe.quantize
@@ -211,32 +240,36 @@ def _check_arithmetic(
 
 
 def _check_integer_only(
-    facts: Facts, recipe: Recipe, float_tensors: frozenset[str]
+    facts: Facts, recipe: Recipe, conversion: Conversion
 ) -> Check:
     """Every operator is integer but those that are to be in float."""
-    problems = {}
+    problems, left = {}, {}
     kept = 0
     for op in facts.operators:
         if op.name in ("QUANTIZE", "DEQUANTIZE"):
             continue
-        if op.outputs[0].name in float_tensors:
+        if op.outputs[0].name in conversion.float_tensors:
             kept += 1
             if op.outputs[0].dtype != "float32":
                 problems[f"{op.name} was to be left in float"] = None
             continue
         operands = [t for t in (*op.inputs, *op.outputs) if t is not None]
         if any("float" in tensor.dtype for tensor in operands):
-            problems[f"{op.name} computes in float"] = None
+            layer = layer_of(op, facts, conversion.scopes)
+            problems[f"{op.name} of {layer} computes in float"] = None
+            left[layer] = None
         bias = op.inputs[2] if len(op.inputs) > 2 else None
-        is_conv = op.name in (
-            "CONV_2D",
-            "DEPTHWISE_CONV_2D",
-            "FULLY_CONNECTED",
-        )
+        is_conv = op.name in _WEIGHTY
         # TFLite Micro takes an int32 bias for int64 and computes noise.
         is_int16x8_conv = recipe.quantize == "int16x8" and is_conv
         if is_int16x8_conv and bias is not None and bias.dtype != "int64":
             problems[f"{op.name} has a bias of {bias.dtype}"] = None
+    if left:
+        # The first names every layer that has the same as a part of its own.
+        problems[
+            f"to allow it, pass --float_layers='{next(iter(left))}', or "
+            "replace the layer"
+        ] = None
     return Check(
         "integers only",
         not problems,

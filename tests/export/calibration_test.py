@@ -9,14 +9,14 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.export.data.readers import AUDIO
-from tests.export.data.readers import COUNT
-from tests.export.data.readers import EXTRA
-from tests.export.data.readers import TWO
-from tests.export.data.readers import X
-from tests.export.data.readers import Y
-from tests.export.data.readers import choose
-from tests.export.data.readers import stacked
+from tests.export.readers import AUDIO
+from tests.export.readers import COUNT
+from tests.export.readers import EXTRA
+from tests.export.readers import TWO
+from tests.export.readers import X
+from tests.export.readers import Y
+from tests.export.readers import choose
+from tests.export.readers import stacked
 from tfconv_export import calibration
 from tfconv_export.data import ranges
 from tfconv_export.errors import UsageError

@@ -10,7 +10,6 @@ DATA = "--representative_data=data.npy"
     ("arguments", "reason"),
     [
         (("--require_npu",), "ethos-u55-128"),
-        (("--require_npu", "--target=micro"), "without an NPU"),
         (("--num_evaluation_examples=4", DATA), "--evaluation_data"),
         (("--max_accuracy_drop=1", DATA), "--evaluation_data"),
         (("--num_calibration_examples=4",), "--representative_data"),

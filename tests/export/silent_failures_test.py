@@ -237,3 +237,67 @@ def test_batch_of_one_that_was_frozen_by_a_call(tmp_path):
     )
     assert result.examples == len(models.DATA)
     assert not result.failed
+
+
+def test_dynamic_that_quantizes_nothing_is_warned_about(tmp_path):
+    model = models.linear()
+    result = tfconv_export.export(
+        model, tmp_path / "small.tflite", quantize="dynamic"
+    )
+    assert any("no weights are quantized" in w for w in result.warnings)
+    wide = models.sequential((20, 16), tfconv.SeparableConv1D(96, 9))
+    result = tfconv_export.export(
+        wide, tmp_path / "wide.tflite", quantize="dynamic"
+    )
+    assert result.warnings == ()
+
+
+def test_layer_that_is_dead_on_the_data_is_warned_about(tmp_path):
+    dead = keras.layers.Dense(6, activation="relu", name="dead")
+    model = models.sequential(
+        (40, 4),
+        tfconv.SeparableConv1D(6, 3),
+        keras.layers.GlobalAveragePooling1D(),
+        dead,
+        keras.layers.Dense(3, name="scores"),
+    )
+    dead.bias.assign(-1e3 * np.ones(6))
+    try:
+        result = tfconv_export.export(
+            model,
+            tmp_path / "model.tflite",
+            quantize="int8",
+            representative_data=models.DATA,
+        )
+    except tfconv_export.CheckError as error:
+        result = error.result
+    assert any("layer dead computes 0" in w for w in result.warnings)
+
+
+def test_loop_that_the_converter_cannot_quantize_is_named(tmp_path):
+    def network(**options):
+        return models.sequential((40, 4), keras.layers.GRU(4, **options))
+
+    data = {"quantize": "int8", "representative_data": models.DATA}
+    with pytest.raises(tfconv_export.CheckError, match="unroll=True"):
+        tfconv_export.export(network(), tmp_path / "a.tflite", **data)
+    tfconv_export.export(network(unroll=True), tmp_path / "b.tflite", **data)
+    tfconv_export.export(network(), tmp_path / "c.tflite", quantize="dynamic")
+
+
+def test_operator_in_float_is_named_with_its_layer_and_the_remedy(tmp_path):
+    model = models.sequential(
+        (40, 4),
+        tfconv.SeparableConv1D(6, 3),
+        keras.layers.ELU(name="soft"),
+        tfconv.SeparableConv1D(6, 3),
+    )
+    data = {"quantize": "int8", "representative_data": models.DATA}
+    path = tmp_path / "model.tflite"
+    with pytest.raises(tfconv_export.CheckError) as caught:
+        tfconv_export.export(model, path, **data)
+    (check,) = [c for c in caught.value.result.failed if "only" in c.name]
+    assert "ELU of soft computes in float" in check.detail
+    assert "--float_layers='soft'" in check.detail
+    result = tfconv_export.export(model, path, float_layers=["soft"], **data)
+    assert result.float_layers == ("soft",)

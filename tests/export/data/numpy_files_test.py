@@ -18,11 +18,11 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.export.data.readers import AUDIO
-from tests.export.data.readers import X
-from tests.export.data.readers import Y
-from tests.export.data.readers import choose
-from tests.export.data.readers import stacked
+from tests.export.readers import AUDIO
+from tests.export.readers import X
+from tests.export.readers import Y
+from tests.export.readers import choose
+from tests.export.readers import stacked
 from tfconv_export.errors import UsageError
 from tfconv_export.source import Input
 

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from tests.export.data.readers import AUDIO
-from tests.export.data.readers import COUNT
-from tests.export.data.readers import EXTRA
-from tests.export.data.readers import TWO
-from tests.export.data.readers import X
-from tests.export.data.readers import Y
-from tests.export.data.readers import choose
-from tests.export.data.readers import stacked
-from tests.export.data.readers import write_records
+from tests.export.readers import AUDIO
+from tests.export.readers import COUNT
+from tests.export.readers import EXTRA
+from tests.export.readers import TWO
+from tests.export.readers import X
+from tests.export.readers import Y
+from tests.export.readers import choose
+from tests.export.readers import stacked
+from tests.export.readers import write_records
 from tfconv_export.data import sources
 from tfconv_export.errors import UsageError
 from tfconv_export.source import Input

@@ -1,0 +1,167 @@
+"""A streaming file on a live signal."""
+
+import os
+import pathlib
+
+import numpy as np
+
+from tfconv_export.errors import UsageError
+from tfconv_export.runtimes import LiteRT
+
+_NEXT = "_next"
+
+
+class StreamingInterpreter:
+    """Runs a streaming file on a signal that comes in pieces of any length.
+
+    The states are kept here, as the file gives them. See
+    `tfconv_export.export_streaming`, which writes such files.
+
+    Args:
+        path: of the file.
+        kernels: string, `"xnnpack"`, `"builtin"` or `"reference"`.
+
+    Attributes:
+        hop: int, how many frames the file takes at once.
+
+    Raises:
+        UsageError: if there is no such file, or it is not a streaming one.
+
+    Example:
+
+    >>> interpreter = tfconv_export.StreamingInterpreter("stream.tflite")
+    >>> interpreter.hop
+    2
+    >>> interpreter.feed(np.zeros((5, 40), "float32")).shape  # two whole hops
+    (2, 12)
+    >>> interpreter.feed(np.zeros((1, 40), "float32")).shape  # and the third
+    (1, 12)
+    """
+
+    def __init__(self, path: "os.PathLike | str", kernels: str = "xnnpack"):
+        try:
+            content = pathlib.Path(path).read_bytes()
+        except OSError as error:
+            raise UsageError(
+                f"{path} cannot be read: {error.strerror}."
+            ) from error
+        try:
+            self._runtime = LiteRT(content, kernels)
+        except (RuntimeError, ValueError) as error:
+            raise UsageError(
+                f"{path} is no TFLite file that LiteRT can run: "
+                f"{str(error).splitlines()[0]}"
+            ) from error
+        inputs, outputs = self._runtime.inputs, self._runtime.outputs
+        self._states = {
+            name: f"{name}{_NEXT}"
+            for name in inputs
+            if f"{name}{_NEXT}" in outputs
+        }
+        self._frames = {
+            name: details
+            for name, details in inputs.items()
+            if name not in self._states
+        }
+        self._outputs = [
+            name for name in outputs if name not in self._states.values()
+        ]
+        hops = {int(details["shape"][1]) for details in self._frames.values()}
+        if not self._states or len(hops) != 1:
+            raise UsageError(
+                f"{path} is not a streaming file: it has no states, inputs "
+                "NAME with outputs NAME_next; write one with "
+                "tfconv_export.export_streaming."
+            )
+        (self.hop,) = hops
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets all frames: the next ones are the first of a signal."""
+        self._held = {
+            name: np.full(details["shape"], details["quantization"][1]).astype(
+                details["dtype"]
+            )
+            for name, details in self._runtime.inputs.items()
+            if name in self._states
+        }
+        self._waiting = {
+            name: np.empty((0, *details["shape"][2:]), np.float32)
+            for name, details in self._frames.items()
+        }
+
+    def feed(
+        self, frames: "np.ndarray | dict[str, np.ndarray]"
+    ) -> "np.ndarray | dict[str, np.ndarray]":
+        """Takes the next frames, as many as there are.
+
+        Those that make no whole hop wait for the next call.
+
+        Args:
+            frames: array of shape `(n, channels)`, real numbers; a dict of
+                them by input, of the same n, where there are several.
+
+        Returns:
+            Array of shape `(hops, *output shape)`, real numbers, for each
+            whole hop the output; a dict of them by output where there are
+            several. Until a whole window was fed since the start, the outputs
+            are those of a window that begins with zeros inside of the network.
+
+        Raises:
+            UsageError: if the frames are of another shape.
+        """
+        if not isinstance(frames, dict):
+            if len(self._frames) > 1:
+                raise UsageError(
+                    "The file has several inputs; give a dict of frames for "
+                    f"{', '.join(self._frames)}."
+                )
+            frames = dict.fromkeys(self._frames, frames)
+        if set(frames) != set(self._frames):
+            raise UsageError(
+                f"The frames are of {', '.join(frames)}; the file takes "
+                f"{', '.join(self._frames)}."
+            )
+        arrays = {name: np.asarray(value) for name, value in frames.items()}
+        for name, array in arrays.items():
+            wanted = self._waiting[name].shape[1:]
+            if array.ndim == 0 or array.shape[1:] != wanted:
+                shape = ", ".join(map(str, ("n", *wanted)))
+                raise UsageError(
+                    f"The frames of {name} have the shape {array.shape}; "
+                    f"({shape}) is needed."
+                )
+        if len({len(array) for array in arrays.values()}) > 1:
+            raise UsageError(
+                "The inputs must get the same number of frames. Received: "
+                + ", ".join(f"{len(a)} of {name}" for name, a in arrays.items())
+            )
+        for name, array in arrays.items():
+            self._waiting[name] = np.concatenate([self._waiting[name], array])
+        hops = len(next(iter(self._waiting.values()))) // self.hop
+        found = {name: [] for name in self._outputs}
+        for _ in range(hops):
+            for name, values in self._step().items():
+                found[name].append(values)
+        stacked = {
+            name: np.stack(values)
+            if values
+            else np.empty((0, *self._runtime.outputs[name]["shape"][1:]))
+            for name, values in found.items()
+        }
+        return stacked if len(stacked) > 1 else next(iter(stacked.values()))
+
+    def _step(self) -> dict[str, np.ndarray]:
+        new = {
+            name: waiting[np.newaxis, : self.hop]
+            for name, waiting in self._waiting.items()
+        }
+        self._waiting = {
+            name: waiting[self.hop :] for name, waiting in self._waiting.items()
+        }
+        made = self._runtime.invoke(self._runtime.stored(new) | self._held)
+        self._held = {
+            name: made[output].copy() for name, output in self._states.items()
+        }
+        real = self._runtime.real({name: made[name] for name in self._outputs})
+        return {name: values[0].copy() for name, values in real.items()}
