@@ -352,6 +352,36 @@ def test_operator_without_a_counterpart_is_named(exported):
         streaming_twin.quantized_alike(content, states, other_float, other)
 
 
+def test_operators_that_differ_only_in_their_frames_are_named(tmp_path):
+    inputs = keras.Input((30, 4), name="audio")
+    x = keras.layers.Conv1D(4, 3, activation="relu")(inputs)
+    rise, fall = x[:, 4:] - x[:, :-4], x[:, :-4] - x[:, 4:]
+    rise, fall = keras.layers.ReLU()(rise), keras.layers.ReLU()(fall)
+    x = keras.layers.Concatenate()([rise, fall])
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    with pytest.raises(
+        tfconv_export.CheckError, match=r"Sub.* cannot be told apart"
+    ):
+        tfconv_export.export_streaming(
+            models.randomize(model),
+            tmp_path / "stream.tflite",
+            2,
+            quantize="int16x8",
+            representative_data=windows(30, 4),
+        )
+    assert not list(tmp_path.iterdir())
+
+
+def test_whole_file_is_the_one_that_an_export_makes(exported, tmp_path):
+    model, _, _, whole_content = exported("valid", 2, "int8")
+    path = tmp_path / "model.tflite"
+    tfconv_export.export(
+        model, path, quantize="int8", representative_data=windows(50, 6)
+    )
+    assert path.read_bytes() == whole_content
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
