@@ -1,5 +1,6 @@
 """Trained Keras models as quantized TFLite files that are proved."""
 
+import importlib
 from typing import TYPE_CHECKING
 
 from tfconv_export.errors import CheckError
@@ -9,11 +10,13 @@ if TYPE_CHECKING:
     from tfconv_export.exporting import export
     from tfconv_export.result import ExportResult
     from tfconv_export.streaming import export_streaming
+    from tfconv_export.streaming_interpreter import StreamingInterpreter
     from tfconv_export.streaming_result import StreamingResult
 
 __all__ = [
     "CheckError",
     "ExportResult",
+    "StreamingInterpreter",
     "StreamingResult",
     "UsageError",
     "export",
@@ -21,23 +24,19 @@ __all__ = [
 ]
 
 
+# Imported when they are used: TensorFlow takes seconds to import, and the
+# command sets its log level first.
+_MODULES = {
+    "ExportResult": "result",
+    "StreamingInterpreter": "streaming_interpreter",
+    "StreamingResult": "streaming_result",
+    "export": "exporting",
+    "export_streaming": "streaming",
+}
+
+
 def __getattr__(name: str):
-    # Not before they are used: TensorFlow takes seconds to import, and the
-    # command sets its log level first.
-    if name == "export":
-        from tfconv_export.exporting import export
-
-        return export
-    if name == "export_streaming":
-        from tfconv_export.streaming import export_streaming
-
-        return export_streaming
-    if name == "StreamingResult":
-        from tfconv_export.streaming_result import StreamingResult
-
-        return StreamingResult
-    if name == "ExportResult":
-        from tfconv_export.result import ExportResult
-
-        return ExportResult
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
+    return getattr(module, name)

@@ -1,0 +1,99 @@
+"""The streaming interpreter, against the model on whole windows."""
+
+import keras
+import numpy as np
+import pytest
+
+import tfconv
+import tfconv_export
+from tests.export import models
+from tfconv_export.streaming_interpreter import StreamingInterpreter
+
+WINDOW, HOP = 24, 2
+SIGNAL = models.examples(80, 4, count=1, seed=3)[0]
+WINDOWS = np.stack([SIGNAL[i : i + WINDOW] for i in range(80 - WINDOW + 1)])
+
+
+@pytest.fixture(scope="module")
+def model():
+    return models.sequential(
+        (WINDOW, 4),
+        tfconv.SeparableConv1D(8, 5, strides=2, activation="relu"),
+        tfconv.SeparableConv1D(8, 3, activation="relu"),
+        keras.layers.GlobalAveragePooling1D(),
+        keras.layers.Dense(3, name="scores"),
+    )
+
+
+@pytest.fixture(scope="module", params=["none", "int8"])
+def exported(request, model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("stream") / "stream.tflite"
+    result = tfconv_export.export_streaming(
+        model,
+        path,
+        HOP,
+        quantize=request.param,
+        representative_data=WINDOWS,
+        also_whole=path.with_name("whole.tflite"),
+    )
+    return path, result
+
+
+def tolerance(result) -> float:
+    return 1e-5 if result.quantize == "none" else 0.3
+
+
+def test_outputs_are_those_of_the_newest_window(model, exported):
+    path, result = exported
+    interpreter = tfconv_export.StreamingInterpreter(path)
+    assert interpreter.hop == HOP
+    found = interpreter.feed(SIGNAL)
+    assert found.shape == (40, 3)
+    full = result.plan.hops_until_full
+    expected = models.outputs_of(model, WINDOWS[::HOP])
+    np.testing.assert_allclose(
+        found[full - 1 :], expected, atol=tolerance(result)
+    )
+
+
+@pytest.mark.parametrize("pieces", [[1] * 80, [3, 7, 0, 41, 29], [79, 1]])
+def test_pieces_of_any_length_give_the_same(exported, pieces):
+    path, _ = exported
+    interpreter = tfconv_export.StreamingInterpreter(path, "reference")
+    whole = interpreter.feed(SIGNAL)
+    interpreter.reset()
+    found, start = [], 0
+    for length in pieces:
+        found.append(interpreter.feed(SIGNAL[start : start + length]))
+        start += length
+    np.testing.assert_array_equal(np.concatenate(found), whole)
+
+
+def test_reset_forgets_frames_that_wait_too(exported):
+    path, _ = exported
+    interpreter = tfconv_export.StreamingInterpreter(path)
+    first = interpreter.feed(SIGNAL[:11])
+    interpreter.reset()
+    np.testing.assert_array_equal(interpreter.feed(SIGNAL[:11]), first)
+
+
+def test_frames_of_another_shape_are_refused(exported):
+    path, _ = exported
+    interpreter = tfconv_export.StreamingInterpreter(path)
+    for wrong in (np.zeros((5, 3)), np.zeros(4), np.zeros((1, 5, 4))):
+        with pytest.raises(tfconv_export.UsageError, match=r"\(n, 4\) is"):
+            interpreter.feed(wrong)
+    with pytest.raises(tfconv_export.UsageError, match="takes audio"):
+        interpreter.feed({"sound": np.zeros((5, 4))})
+
+
+def test_file_that_does_not_stream_is_refused(exported, tmp_path):
+    path, _ = exported
+    (tmp_path / "text.tflite").write_text("no model")
+    for wrong, reason in (
+        (path.with_name("whole.tflite"), "not a streaming file"),
+        (tmp_path / "missing.tflite", "cannot be read"),
+        (tmp_path / "text.tflite", "no TFLite file"),
+    ):
+        with pytest.raises(tfconv_export.UsageError, match=reason):
+            StreamingInterpreter(wrong)
