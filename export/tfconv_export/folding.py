@@ -65,8 +65,8 @@ def _foldable(model: keras.Model):
     """Pairs of a layer and the BatchNormalization to be folded into it."""
     outputs = {id(output) for output in model.outputs}
     for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _foldable(layer)
+        if isinstance(layer, keras.Model) and hasattr(layer, "outputs"):
+            yield from _foldable(layer)  # and not a subclassed one
         if (
             not isinstance(layer, _LAYERS)
             or layer.data_format != "channels_first"

@@ -60,10 +60,10 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
         model.inputs,
     )
     output_names = _output_names(model)
-    reference = _in_float32(model)
     try:
+        reference = _in_float32(model)
         exported = fold_channels_first(tfconv.from_keras(reference))
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise UsageError(
             f"The model {origin} cannot be exported: {reason(error)}."
         ) from error
@@ -208,8 +208,21 @@ def _arguments(model: keras.Model) -> dict[str, Any]:
         }
     if config.get("input_shape") is None:
         return {}
-    (first, *_) = inspect.signature(model.call).parameters
-    return {first: config["input_shape"]}
+    first, *others = inspect.signature(model.call).parameters.values()
+    for other in others:
+        is_needed = other.default is other.empty and other.kind in (
+            other.POSITIONAL_OR_KEYWORD,
+            other.KEYWORD_ONLY,
+        )
+        if is_needed:
+            raise UsageError(
+                f"The model {model.name} is subclassed, and its call() takes "
+                f"{first.name} and {other.name}, but Keras keeps the shape of "
+                "the first alone: take them in one dict, call(self, inputs), "
+                "or call it on keras.Input()s and export the functional model "
+                "that results."
+            )
+    return {first.name: config["input_shape"]}
 
 
 def _shapes(structure, path) -> Iterator[tuple[tuple, tuple]]:

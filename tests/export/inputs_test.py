@@ -169,6 +169,48 @@ def test_subclassed_model_in_mixed_precision_is_exported_in_float32(path):
     assert_close(expected, TFLiteFile(path).run(models.DATA)["all"])
 
 
+class TwoArguments(keras.Model):
+    """A model of which Keras remembers one input."""
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.head = keras.layers.Dense(3, name="scores")
+
+    def call(self, audio, motion, training=None):
+        ends = audio[:, -1], motion[:, -1]
+        return self.head(keras.ops.concatenate(ends, axis=-1))
+
+
+def test_inputs_that_keras_forgets_are_a_usage_error_with_a_way_out(path):
+    model = TwoArguments()
+    expected = model(models.DATA, MOTION).numpy()
+    with pytest.raises(tfconv_export.UsageError, match="audio and motion"):
+        tfconv_export.export(model, path)
+    audio = keras.Input((40, 4), name="audio")
+    motion = keras.Input((10, 3), name="motion")
+    functional = keras.Model([audio, motion], model(audio, motion))
+    tfconv_export.export(functional, path)
+    (found,) = TFLiteFile(path).run(DATA).values()
+    assert_close(expected, found)
+
+
+class Unclonable(keras.layers.Layer):
+    """A layer that does not take what its config says."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.scale = scale
+
+    def call(self, inputs):
+        return self.scale * inputs
+
+
+def test_layer_that_cannot_be_made_anew_is_a_usage_error(path):
+    model = models.sequential((40, 4), Unclonable(2.0))
+    with pytest.raises(tfconv_export.UsageError, match="Unclonable"):
+        tfconv_export.export(model, path)
+
+
 CUSTOM = """
 import keras
 
