@@ -1,45 +1,35 @@
 """The whole way from a trained model to a proved file, as one call."""
 
 import dataclasses
-import functools
-import os
-import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
-import numpy as np
 
-from tfconv_export import c_array as c_arrays
-from tfconv_export import calibration
 from tfconv_export import conversion
 from tfconv_export import files
 from tfconv_export import golden
-from tfconv_export import loading
-from tfconv_export import metadata
 from tfconv_export import outputs
+from tfconv_export import preparation
 from tfconv_export import proof
 from tfconv_export import provenance
-from tfconv_export import request
-from tfconv_export import targets
+from tfconv_export import request as requests
 from tfconv_export import verification
+from tfconv_export.conversion import Conversion
+from tfconv_export.conversion import Recipe
 from tfconv_export.data import ranges
-from tfconv_export.data import sources as data_sources
 from tfconv_export.errors import CheckError
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.preparation import Job
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
-from tfconv_export.quantization import equalization
 from tfconv_export.quantization import layer_errors
 from tfconv_export.quantization import sensitivity
-from tfconv_export.report import as_json
-from tfconv_export.report import directory
-from tfconv_export.report import pictures
+from tfconv_export.request import Data
+from tfconv_export.request import Path
+from tfconv_export.request import Request
 from tfconv_export.result import ExportResult
 from tfconv_export.source import Shapes
-from tfconv_export.source import fix_shapes
-
-Path = os.PathLike | str
-Data = Path | np.ndarray | dict[str, np.ndarray] | Callable
 
 
 def export(
@@ -165,137 +155,17 @@ def export(
     >>> result.size
     27044
     """
-    arguments = provenance.as_flags(export, locals())
-    recipe = conversion.Recipe(quantize, io_dtype, tuple(float_layers))
-    request.check(recipe, target, arguments)
-    if report_dir is not None:
-        pictures.require_matplotlib()
-    planned = outputs.plan(
-        {
-            name: path
-            for name, path in (
-                ("model", model),
-                ("representative_data", representative_data),
-                ("evaluation_data", evaluation_data),
-                ("labels", labels),
-            )
-            if isinstance(path, (str, os.PathLike))
-        },
-        overwrite,
-        output,
-        compiles=targets.TARGETS[target].compiles,
-        report=report,
-        c_array=c_array,
-        report_dir=report_dir,
-        golden_dir=golden_dir,
-    )
-    readers = [
-        None
-        if given is None
-        else data_sources.open_data(
-            given,
-            argument,
-            key=representative_key,
-            feature_spec=feature_spec,
-            labelled=argument == "evaluation_data",
-        )
-        for argument, given in (
-            ("representative_data", representative_data),
-            ("data_function", data_function),
-            ("evaluation_data", evaluation_data),
-        )
-    ]
-    if data_function is None:
-        del readers[1]
-    else:
-        del readers[0]
-    if custom_module is not None:
-        loading.run_module(custom_module)
-    source = loading.load(
-        model,
-        unsafe_deserialization=unsafe_deserialization,
-        signature=signature,
-    )
-    description = metadata.Metadata(
-        name=pathlib.Path(source.origin).stem,
-        version=model_version,
-        **_normalisation(mean, stddev),
-        labels=() if labels is None else proof.read_labels(labels),
-    )
-    source = fix_shapes(source, _shapes(source, input_shape, readers))
-    examples, evaluation = (
-        None
-        if reader is None
-        else calibration.choose(
-            reader,
-            source.inputs,
-            count=count,
-            seed=seed,
-            mean=mean,
-            stddev=stddev,
-            progress=functools.partial(progress, f"reading {name} data"),
-        )
-        for name, reader, count in zip(
-            ("representative", "evaluation"),
-            readers,
-            (num_calibration_examples, num_evaluation_examples),
-            strict=True,
-        )
-    )
-    if examples is None:
-        examples = calibration.generate(source.inputs)
-    changes = ()
-    if equalize:
-        source, changes = equalization.equalized(
-            source, examples if readers[0] is not None else None
-        )
-
-    if auto_float_layers:
-        recipe = sensitivity.choose_float_layers(
-            source, recipe, examples, min_sqnr_db
-        ).recipe
-    progress("converting", 0, None)
-    converted = conversion.convert(
-        source,
-        recipe,
-        examples,
-        also_float=recipe.is_integer,
-        progress=progress,
-    )
-    converted = proof.describe(converted, description)
-    content = converted.content
-    layers = ()
-    if converted.float_content is not None:
-        layers = layer_errors.compare(
-            converted.float_content, content, examples, converted.scopes
-        )
-    result, facts = proof.prove(
-        source,
-        recipe,
-        converted,
-        examples,
-        evaluation=evaluation,
-        target=target,
-        require_npu=require_npu,
-        min_sqnr_db=min_sqnr_db,
-        max_accuracy_drop=max_accuracy_drop,
-        progress=progress,
-    )
+    given = locals()
+    arguments = provenance.as_flags(export, given)
+    request = Request(**given)
+    recipe = Recipe(quantize, io_dtype, tuple(float_layers))
+    requests.check(recipe, target, arguments)
+    job = preparation.prepare(request, recipe)
+    converted, result, facts = convert_and_prove(job)
     result = dataclasses.replace(
-        result,
-        output=str(planned.output),
-        layers=tuple(layers),
-        equalized=tuple(
-            f"{change.producer} to {change.consumer}" for change in changes
-        ),
-        warnings=(
-            *_warnings(examples, evaluation),
-            *verification.warnings(facts, recipe, layers),
-        ),
-        arguments=arguments,
-        versions=provenance.versions(),
+        result, output=str(job.planned.output), arguments=arguments
     )
-    reports = _reports(planned, result, facts)
+    reports = outputs.reports(job.planned, result, facts)
     if result.failed:
         # What went wrong is what a report is looked at for.
         files.write_all(reports)
@@ -306,38 +176,74 @@ def export(
             f"{' but the report' if reports else ''}.",
             result,
         )
-    files.write_all(_contents(planned, content, result, examples) | reports)
+    content = converted.content
+    vectors = None
+    if golden_dir is not None:
+        vectors = golden.vectors(content, job.examples)
+    files.write_all(
+        outputs.contents(job.planned, content, result.target, vectors) | reports
+    )
     return result
 
 
-def _shapes(source, given: Shapes, readers) -> Shapes:
-    """The shapes asked for, else the data's where the model's are open."""
-    if given is not None:
-        return given
-    open_ones = [item for item in source.inputs if None in item.shape]
-    reader = next(filter(None, readers), None)
-    if not open_ones or reader is None:
-        return None
-    found = reader.shapes(source.inputs)
-    return {
-        item.name: tuple(
-            new if dim is None else dim
-            for dim, new in zip(item.shape, found[item.name], strict=True)
+def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
+    """The file for whole windows, and everything that is known of it.
+
+    Args:
+        job: what to convert.
+
+    Returns:
+        The file, the result, without an output path, and the facts of the file.
+
+    Raises:
+        CheckError: if the model cannot be converted.
+        UsageError: if the labels or the evaluation data are not for it.
+    """
+    request, recipe, source = job.request, job.recipe, job.source
+    if request.auto_float_layers:
+        recipe = sensitivity.choose_float_layers(
+            source, recipe, job.examples, request.min_sqnr_db
+        ).recipe
+    request.progress("converting", 0, None)
+    converted = conversion.convert(
+        source,
+        recipe,
+        job.examples,
+        also_float=recipe.is_integer,
+        progress=request.progress,
+    )
+    converted = proof.describe(converted, job.description)
+    layers = ()
+    if converted.float_content is not None:
+        layers = layer_errors.compare(
+            converted.float_content,
+            converted.content,
+            job.examples,
+            converted.scopes,
         )
-        for item in open_ones
-        if len(found.get(item.name, ())) == len(item.shape)
-    }
-
-
-def _normalisation(mean, stddev) -> dict[str, tuple[float, ...]]:
-    if mean is None and stddev is None:
-        return {}
-    return {
-        "mean": tuple(np.atleast_1d(0.0 if mean is None else mean).tolist()),
-        "stddev": tuple(
-            np.atleast_1d(1.0 if stddev is None else stddev).tolist()
+    result, facts = proof.prove(
+        source,
+        recipe,
+        converted,
+        job.examples,
+        evaluation=job.evaluation,
+        target=request.target,
+        require_npu=request.require_npu,
+        min_sqnr_db=request.min_sqnr_db,
+        max_accuracy_drop=request.max_accuracy_drop,
+        progress=request.progress,
+    )
+    result = dataclasses.replace(
+        result,
+        layers=tuple(layers),
+        equalized=job.equalized,
+        warnings=(
+            *_warnings(job.examples, job.evaluation),
+            *verification.warnings(facts, recipe, layers),
         ),
-    }
+        versions=provenance.versions(),
+    )
+    return converted, result, facts
 
 
 def _warnings(examples, evaluation) -> tuple[str, ...]:
@@ -346,32 +252,3 @@ def _warnings(examples, evaluation) -> tuple[str, ...]:
         found += evaluation.warnings
         found += ranges.compare_ranges(examples.summaries, evaluation.summaries)
     return tuple(dict.fromkeys(found))
-
-
-def _reports(planned, result, facts) -> dict[pathlib.Path, bytes]:
-    contents = {}
-    if planned.report is not None:
-        contents[planned.report] = as_json.to_json(result, facts).encode()
-    if planned.report_dir is not None:
-        contents |= outputs.inside(
-            planned.report_dir,
-            directory.contents(result, facts),
-            "report_dir",
-        )
-    return contents
-
-
-def _contents(planned, content, result, examples) -> dict[pathlib.Path, bytes]:
-    contents = {planned.output: content}
-    deployed = content
-    if planned.compiled is not None:
-        deployed = contents[planned.compiled] = result.target.compiled
-    if planned.c_array is not None:
-        contents |= c_arrays.write(deployed, planned.c_array)
-    if planned.golden_dir is not None:
-        contents |= outputs.inside(
-            planned.golden_dir,
-            golden.contents(golden.vectors(content, examples)),
-            "golden_dir",
-        )
-    return contents

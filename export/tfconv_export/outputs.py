@@ -4,9 +4,17 @@ import dataclasses
 import os
 import pathlib
 
+import numpy as np
+
 from tfconv_export import c_array as c_arrays
 from tfconv_export import files
+from tfconv_export import golden
 from tfconv_export.errors import UsageError
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.report import as_json
+from tfconv_export.report import directory
+from tfconv_export.result import ExportResult
+from tfconv_export.result import TargetReport
 
 _COMPILED = "output (for the NPU)"
 
@@ -18,6 +26,7 @@ class Outputs:
     Attributes:
         output: path of the TFLite file.
         compiled: path of the file for an NPU.
+        also_whole: path of the file for whole windows, beside a streaming one.
         report: path of the JSON report.
         c_array: path of the C++ source file.
         report_dir: path of the report's directory.
@@ -26,6 +35,7 @@ class Outputs:
 
     output: pathlib.Path
     compiled: pathlib.Path | None = None
+    also_whole: pathlib.Path | None = None
     report: pathlib.Path | None = None
     c_array: pathlib.Path | None = None
     report_dir: pathlib.Path | None = None
@@ -38,6 +48,7 @@ def plan(
     output: "os.PathLike | str",
     *,
     compiles: bool = False,
+    also_whole: "os.PathLike | str | None" = None,
     report: "os.PathLike | str | None" = None,
     c_array: "os.PathLike | str | None" = None,
     report_dir: "os.PathLike | str | None" = None,
@@ -50,6 +61,7 @@ def plan(
         overwrite: whether what is to be written may exist.
         output: path of the TFLite file.
         compiles: whether a file for an NPU goes beside it, as `NAME_vela`.
+        also_whole: path of the file for whole windows, or `None`.
         report: path of the JSON report, or `None`.
         c_array: path of the C++ source file, or `None`.
         report_dir: path of the report's directory, or `None`.
@@ -63,6 +75,8 @@ def plan(
     if compiles:
         name = f"{output.stem}_vela{output.suffix}"
         paths[_COMPILED] = output.with_name(name)
+    if also_whole is not None:
+        paths["also_whole"] = pathlib.Path(also_whole)
     if report is not None:
         paths["report"] = pathlib.Path(report)
     if c_array is not None:
@@ -85,13 +99,65 @@ def plan(
     return Outputs(
         output=paths["output"],
         compiled=paths.get(_COMPILED),
+        also_whole=paths.get("also_whole"),
         report=paths.get("report"),
         c_array=paths.get("c_array"),
         **directories,
     )
 
 
-def inside(
+def reports(
+    planned: Outputs, result: ExportResult, facts: Facts
+) -> dict[pathlib.Path, bytes]:
+    """The reports that were asked for, by path.
+
+    Raises:
+        UsageError: if a directory is where one of them is to be.
+    """
+    found = {}
+    if planned.report is not None:
+        found[planned.report] = as_json.to_json(result, facts).encode()
+    if planned.report_dir is not None:
+        found |= _inside(
+            planned.report_dir,
+            directory.contents(result, facts),
+            "report_dir",
+        )
+    return found
+
+
+def contents(
+    planned: Outputs,
+    content: bytes,
+    target: TargetReport,
+    vectors: dict[str, np.ndarray] | None,
+) -> dict[pathlib.Path, bytes]:
+    """The file and what is made of it, by path.
+
+    Args:
+        planned: where they go.
+        content: bytes of the TFLite file.
+        target: what the target's tools made of it.
+        vectors: the golden vectors, or `None`.
+
+    Raises:
+        UsageError: if a directory is where one of the files is to be, or if C
+            has no type for the golden vectors.
+    """
+    found = {planned.output: content}
+    deployed = content
+    if planned.compiled is not None:
+        deployed = found[planned.compiled] = target.compiled
+    if planned.c_array is not None:
+        found |= c_arrays.write(deployed, planned.c_array)
+    if vectors is not None:
+        found |= _inside(
+            planned.golden_dir, golden.contents(vectors), "golden_dir"
+        )
+    return found
+
+
+def _inside(
     directory: pathlib.Path, contents: dict[str, bytes], flag: str
 ) -> dict[pathlib.Path, bytes]:
     """The same contents, by path.

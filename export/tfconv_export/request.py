@@ -1,11 +1,22 @@
-"""Do the arguments of an export make sense together?"""
+"""What an export is asked for, and whether it makes sense."""
 
+import dataclasses
 import math
+import os
+from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 from tfconv_export import targets
 from tfconv_export.conversion import Recipe
 from tfconv_export.errors import UsageError
+from tfconv_export.progress import Progress
+from tfconv_export.source import Shapes
+
+Path = os.PathLike | str
+Data = Path | np.ndarray | dict[str, np.ndarray] | Callable
 
 _DATA = ("representative_data", "data_function")
 
@@ -17,6 +28,45 @@ _NEEDS = {
     "num_evaluation_examples": ("evaluation_data",),
     "max_accuracy_drop": ("evaluation_data",),
 }
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """The arguments of `tfconv_export.export`, which says what they are."""
+
+    model: Any
+    output: Path
+    quantize: str
+    io_dtype: str | None
+    float_layers: Sequence[str]
+    auto_float_layers: bool
+    min_sqnr_db: float | None
+    equalize: bool
+    representative_data: Data | None
+    data_function: str | Callable | None
+    representative_key: str | None
+    feature_spec: Path | None
+    num_calibration_examples: int
+    seed: int
+    mean: float | Sequence[float] | None
+    stddev: float | Sequence[float] | None
+    evaluation_data: Data | None
+    num_evaluation_examples: int
+    max_accuracy_drop: float
+    input_shape: Shapes
+    signature: str | None
+    custom_module: Path | None
+    unsafe_deserialization: bool
+    target: str
+    require_npu: bool
+    labels: Path | Sequence[str] | None
+    model_version: str
+    overwrite: bool
+    report: Path | None
+    report_dir: Path | None
+    golden_dir: Path | None
+    c_array: Path | None
+    progress: Progress
 
 
 def check(recipe: Recipe, target: str, given: dict[str, Any]) -> None:
