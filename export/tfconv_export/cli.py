@@ -9,9 +9,12 @@ is written only if it computes what was trained, with TFLite's own operators.
   tfconv-export --model=model.keras --output=model.tflite --quantize=int8 \\
       --representative_data=features.npy --target=ethos-u55-128 \\
       --c_array=model.cc --report_dir=report
+  tfconv-export --model=model.keras --output=stream.tflite --stream_hop=4 \\
+      --quantize=int8 --representative_data=features.npy
   tfconv-export inspect model.tflite
 
-The last prints what is in a TFLite file, whoever made it.
+The last but one makes a file that runs frame by frame. The last prints what is
+in a TFLite file, whoever made it.
 
 Exit status: 0 written; 1 a check failed, and nothing was written but the
 reports that were asked for; 2 wrong usage.
@@ -44,7 +47,8 @@ _list = functools.partial(flags.DEFINE_list, flag_values=FLAGS)
 _multi_string = functools.partial(flags.DEFINE_multi_string, flag_values=FLAGS)
 _string = functools.partial(flags.DEFINE_string, flag_values=FLAGS)
 
-# Every flag is an argument of `exporting.export` of the same name.
+# Every flag is an argument of `exporting.export` of the same name, but those of
+# streams: `streaming.export_streaming` has them, without `stream_`.
 _ARGUMENTS = [
     _string(
         "model",
@@ -200,7 +204,38 @@ _ARGUMENTS = [
         "A C++ source file (.cc) to write the bytes that the target runs to, "
         "as an aligned constant array, and its header (.h) beside it.",
     ),
+    _integer(
+        "stream_hop",
+        None,
+        "Make a file that goes frame by frame: how many new frames it takes at "
+        "once. It gives what the model does of the newest whole window.",
+    ),
+    _enum(
+        "stream_state",
+        "external",
+        ["external", "internal"],
+        "Where such a file has the frames that it looks back on. external: in "
+        "inputs and outputs, which the program hands on; internal: in "
+        "variables.",
+    ),
+    _enum(
+        "stream_fallback",
+        None,
+        ["buffer"],
+        "buffer: keep the whole window where a layer cannot go frame by frame.",
+    ),
+    _string(
+        "also_whole",
+        None,
+        "The TFLite file for whole windows, beside the one of --stream_hop.",
+    ),
 ]
+_STREAM = {
+    "stream_hop": "hop",
+    "stream_state": "state",
+    "stream_fallback": "fallback",
+    "also_whole": "also_whole",
+}
 _HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
@@ -218,22 +253,42 @@ def main(argv: list[str]) -> int:
     arguments["input_shape"] = _parse_shapes(arguments["input_shape"])
     for name in ("mean", "stddev"):
         arguments[name] = _parse_numbers(name, arguments[name])
+    arguments |= _stream_arguments(arguments)
     with process.quiet(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
-        from tfconv_export.exporting import export
         from tfconv_export.report import terminal
 
         try:
             result, failure = None, None
+            if "hop" in arguments:
+                from tfconv_export.streaming import export_streaming as export
+            else:
+                from tfconv_export.exporting import export
             result = export(**arguments, progress=progress)
         except CheckError as error:
             result, failure = error.result, error
     if result is not None:
         with _printing():
-            terminal.print_table(result)
+            terminal.print_result(result)
     if failure is not None:
         raise failure
     return 0
+
+
+def _stream_arguments(arguments: dict) -> dict:
+    """Takes them out of the others; none if no stream is wanted."""
+    found = {
+        argument: arguments.pop(flag) for flag, argument in _STREAM.items()
+    }
+    if found["hop"] is not None:
+        return found
+    for flag in _STREAM:
+        if FLAGS[flag].present:
+            raise UsageError(
+                f"--{flag} does nothing without --stream_hop; give that, too, "
+                "or leave it out."
+            )
+    return {}
 
 
 @contextlib.contextmanager

@@ -2,12 +2,17 @@
 
 import io
 import itertools
+from collections.abc import Sequence
 
 import numpy as np
 
+from tfconv.streaming import Plan
+from tfconv_export import streaming_proof
+from tfconv_export.calibration import Example
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import UsageError
 from tfconv_export.runtimes import LiteRT
+from tfconv_export.streaming_result import StreamingState
 
 COUNT = 8
 
@@ -43,6 +48,37 @@ def vectors(
     for example in itertools.islice(examples.sample(count), count):
         inputs = runtime.stored(example)
         outputs = runtime.invoke(inputs)
+        for kind, values in (("input", inputs), ("output", outputs)):
+            for name, value in values.items():
+                found.setdefault(f"{kind}_{name}", []).append(value[0].copy())
+    return {name: np.stack(values) for name, values in found.items()}
+
+
+def stream_vectors(
+    content: bytes,
+    states: Sequence[StreamingState],
+    plan: Plan,
+    signal: Example,
+) -> dict[str, np.ndarray]:
+    """Runs a streaming file with LiteRT's reference kernels from a reset on.
+
+    Args:
+        content: bytes of the file.
+        states: those that are inputs and outputs.
+        plan: of the stream.
+        signal: frames `(1, t, c)` by input.
+
+    Returns:
+        As `vectors`, one hop after the other, with `COUNT` of full windows if
+        the signal is long enough.
+    """
+    runtime = LiteRT(content, "reference")
+    found: dict[str, list] = {}
+    hops = itertools.islice(
+        streaming_proof.hops(runtime, plan, states, signal),
+        plan.hops_until_full + COUNT - 1,
+    )
+    for inputs, outputs in hops:
         for kind, values in (("input", inputs), ("output", outputs)):
             for name, value in values.items():
                 found.setdefault(f"{kind}_{name}", []).append(value[0].copy())

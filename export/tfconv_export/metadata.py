@@ -32,8 +32,9 @@ class Metadata:
         version: string, the model's; empty if there is none.
         inputs: names of the main subgraph's inputs, in its order.
         outputs: names of its outputs.
-        mean: what is subtracted from the inputs, one value or one for each
-            channel; empty if nothing is.
+        states: those of them that a streaming file looks back on.
+        mean: what is subtracted from the other inputs, one value or one for
+            each channel; empty if nothing is.
         stddev: what they are divided by then, as many values.
         labels: of the last axis of an output; empty if there are none.
         labelled: string, that output's name.
@@ -43,6 +44,7 @@ class Metadata:
     version: str = ""
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
     mean: tuple[float, ...] = ()
     stddev: tuple[float, ...] = ()
     labels: tuple[str, ...] = ()
@@ -184,7 +186,10 @@ class _Reader:
 
 def _encode(metadata: Metadata) -> bytes:
     builder = flatbuffers.Builder()
-    inputs = [_tensor(builder, name, metadata) for name in metadata.inputs]
+    inputs = [
+        _tensor(builder, name, None if name in metadata.states else metadata)
+        for name in metadata.inputs
+    ]
     outputs = [
         _tensor(builder, name, labels=name == metadata.labelled)
         for name in metadata.outputs

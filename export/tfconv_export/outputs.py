@@ -15,6 +15,7 @@ from tfconv_export.report import as_json
 from tfconv_export.report import directory
 from tfconv_export.result import ExportResult
 from tfconv_export.result import TargetReport
+from tfconv_export.streaming_result import StreamingResult
 
 _COMPILED = "output (for the NPU)"
 
@@ -107,20 +108,29 @@ def plan(
 
 
 def reports(
-    planned: Outputs, result: ExportResult, facts: Facts
+    planned: Outputs,
+    result: ExportResult,
+    facts: Facts,
+    stream: StreamingResult | None = None,
 ) -> dict[pathlib.Path, bytes]:
     """The reports that were asked for, by path.
+
+    Args:
+        planned: where they go.
+        result: of the file for whole windows.
+        facts: what is in it.
+        stream: of the streaming file, or `None`.
 
     Raises:
         UsageError: if a directory is where one of them is to be.
     """
     found = {}
     if planned.report is not None:
-        found[planned.report] = as_json.to_json(result, facts).encode()
+        found[planned.report] = as_json.to_json(result, facts, stream).encode()
     if planned.report_dir is not None:
         found |= _inside(
             planned.report_dir,
-            directory.contents(result, facts),
+            directory.contents(result, facts, stream),
             "report_dir",
         )
     return found

@@ -46,7 +46,13 @@ def describe(
     facts = flatbuffer.read(converted.content)
     labelled = ""
     if description.labels:
-        output = evaluations.classes_output(endpoints(facts, "outputs"))
+        output = evaluations.classes_output(
+            [
+                item
+                for item in endpoints(facts, "outputs")
+                if item.name not in description.states
+            ]
+        )
         classes = output.shape[-1]
         if len(description.labels) != classes:
             raise UsageError(

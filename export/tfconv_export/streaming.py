@@ -1,38 +1,43 @@
 """A trained model of whole windows -> a proved file that goes hop by hop."""
 
 import dataclasses
+import inspect
 import os
-import pathlib
+from typing import Any
+from typing import NoReturn
 
 import keras
-import tensorflow as tf
 
 from tfconv.streaming import Stream
-from tfconv_export import calibration
 from tfconv_export import comparison
-from tfconv_export import conversion
 from tfconv_export import files
 from tfconv_export import flatbuffer
-from tfconv_export import loading
-from tfconv_export import metadata
+from tfconv_export import golden
+from tfconv_export import outputs
+from tfconv_export import preparation
 from tfconv_export import proof
+from tfconv_export import provenance
+from tfconv_export import request as requests
+from tfconv_export import streaming_conversion
 from tfconv_export import streaming_proof
-from tfconv_export.addition import not_taken_for_bias
-from tfconv_export.data import sources as data_sources
+from tfconv_export import streaming_variables
+from tfconv_export import targets
+from tfconv_export.calibration import Example
+from tfconv_export.conversion import Conversion
+from tfconv_export.conversion import Recipe
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
-from tfconv_export.exporting import Data
-from tfconv_export.exporting import Path
-from tfconv_export.quantization import streaming_twin
+from tfconv_export.exporting import convert_and_prove
+from tfconv_export.exporting import export
+from tfconv_export.flatbuffer import Facts
+from tfconv_export.preparation import Job
+from tfconv_export.request import Path
+from tfconv_export.request import Request
 from tfconv_export.result import Check
-from tfconv_export.result import ExportResult
-from tfconv_export.source import Input
-from tfconv_export.source import Source
-from tfconv_export.source import unique
 from tfconv_export.streaming_result import StreamingResult
-from tfconv_export.streaming_result import StreamingState
 
 _MODES = ("none", "int8", "int16x8")
+_STATES = ("external", "internal")
 
 
 def export_streaming(
@@ -40,20 +45,26 @@ def export_streaming(
     output: Path,
     hop: int,
     *,
-    quantize: str = "none",
-    representative_data: "Data | None" = None,
-    also_whole: "Path | None" = None,
-    overwrite: bool = False,
+    state: str = "external",
+    also_whole: Path | None = None,
     fallback: str | None = None,
+    **options: Any,
 ) -> StreamingResult:
     """Converts a trained model to a TFLite file that runs frame by frame.
 
     The file takes the newest `hop` frames of each input, under the input's
-    name, and states: `state_0`, `state_1`, ..., the frames that layers look
-    back on. It gives the model's outputs, under their names, and the states of
-    the next hop: `state_0_next`, `state_1_next`, ... Their bytes go back in as
-    they are. At the first hop every element is `StreamingState.initial_value`:
-    0, or in an integer file the state's zero point.
+    name, and gives the model's outputs, under their names. What layers look
+    back on, its states, it either takes and gives as well, or keeps.
+
+    External states are inputs `state_0`, `state_1`, ..., and outputs
+    `state_0_next`, `state_1_next`, ..., the states of the next hop. Their
+    bytes go back in as they are. At the first hop every element is
+    `StreamingState.initial_value`: 0, or in an integer file the state's zero
+    point.
+
+    Internal states are resource variables in the file. On LiteRT the file's
+    second signature, `reset`, begins a new stream; on TFLite Micro
+    `MicroInterpreter::Reset()` does.
 
     From hop `plan.hops_until_full` on, the outputs are the model's for the
     newest window; see `tfconv.streaming.Plan` for models with causal padding.
@@ -66,14 +77,17 @@ def export_streaming(
             functional or Sequential.
         output: path of the streaming TFLite file.
         hop: int, new frames per step; see `tfconv.streaming.plan`.
-        quantize: string, `"none"` (float32), `"int8"` or `"int16x8"`.
-        representative_data: whole windows like those that the model was
-            trained on; see `tfconv_export.export`. Put one after the other,
-            they also are the signal that is streamed for the proof.
+        state: string, `"external"` or `"internal"`.
         also_whole: path of the TFLite file for whole windows, which is the
             same as `tfconv_export.export` makes; `None` not to write it.
-        overwrite: bool, whether the files may exist.
         fallback: `None` or `"buffer"`; see `tfconv.streaming.plan`.
+        **options: the other arguments of `tfconv_export.export`. `quantize` is
+            `"none"`, `"int8"` or `"int16x8"`. The representative data are
+            whole windows; put one after the other, they also are the signal
+            that is streamed for the proof. The accuracy is that of the file
+            for whole windows. What is made of the file, such as `c_array`, is
+            made of the streaming file. `io_dtype`, `float_layers` and
+            `auto_float_layers` are not possible.
 
     Returns:
         The result. All its checks have passed.
@@ -82,7 +96,7 @@ def export_streaming(
         UsageError: if the request cannot be carried out; nothing is written.
         CheckError: if an operator of the integer streaming file has no
             counterpart in the file for whole windows, or if a file failed a
-            check; nothing is written.
+            check; nothing is written but the reports that were asked for.
 
     Example:
 
@@ -96,218 +110,149 @@ def export_streaming(
     >>> [(state.name, state.initial_value) for state in result.states]
     [('state_0', -3), ('state_1', -128)]
     """
-    _check_request(quantize, representative_data)
-    targets = {"output": output}
-    if also_whole is not None:
-        targets["also_whole"] = also_whole
-    targets = {
-        flag: files.check_target(path, overwrite, flag)
-        for flag, path in targets.items()
-    }
-    read = {
-        flag: path
-        for flag, path in (
-            ("model", model),
-            ("representative_data", representative_data),
-        )
-        if isinstance(path, (str, os.PathLike))
-    }
-    files.check_distinct(targets, read)
-    reader = None
-    if representative_data is not None:
-        reader = data_sources.open_data(
-            representative_data, "representative_data"
-        )
-    source = loading.load(model)
-    stream = _stream(source, hop, fallback)
-    examples = (
-        calibration.generate(source.inputs)
-        if reader is None
-        else calibration.choose(reader, source.inputs)
-    )
-    recipe = conversion.Recipe(quantize)
-    description = metadata.Metadata(name=pathlib.Path(source.origin).stem)
-    converted = conversion.convert(
-        source, recipe, examples, also_float=recipe.is_integer
-    )
-    whole = proof.describe(converted, description)
-    whole_result, _ = proof.prove(source, recipe, whole, examples)
-    _raise_if_failed(
-        whole_result.checks, whole_result, "of the file for whole windows "
-    )
+    bound = inspect.signature(export).bind(model, output, **options)
+    arguments = provenance.as_flags(export, bound.arguments)
+    bound.apply_defaults()
+    request = Request(**bound.arguments)
+    _check(arguments, request.quantize, state)
+    recipe = Recipe(request.quantize)
+    requests.check(recipe, request.target, arguments)
+    job = preparation.prepare(request, recipe, also_whole)
+    stream = streaming_conversion.make_stream(job.source, hop, fallback)
 
-    step, names = _step(source, stream)
-    streaming = conversion.convert(step, conversion.Recipe(), None)
-    if recipe.is_integer:
-        streaming = dataclasses.replace(
-            streaming,
-            content=streaming_twin.quantized_alike(
-                streaming.content,
-                tuple(names),
-                converted.float_content,
-                converted.content,
-            ),
-        )
-    content = proof.describe(streaming, description).content
-    result = _result(content, stream, names, quantize, whole_result)
-    signals = streaming_proof.signals(examples, stream.plan)
-    compared = (
-        streaming_proof.compare_exactly(
-            content, whole.content, stream.plan, result.states, signals
-        )
-        if recipe.is_integer
-        else streaming_proof.compare_closely(
-            content,
-            comparison.model_outputs(source),
-            stream.plan,
-            result.states,
-            signals,
-        )
+    # What is not written need not run on the target.
+    whole_target = "litert" if also_whole is None else request.target
+    whole_job = dataclasses.replace(
+        job, request=dataclasses.replace(request, target=whole_target)
     )
+    converted, whole, whole_facts = convert_and_prove(whole_job)
+    whole = dataclasses.replace(
+        whole,
+        output=str(job.planned.also_whole or ""),
+        arguments=arguments | _as_flags(hop, state, also_whole, fallback),
+    )
+    if whole.failed:
+        reports = outputs.reports(job.planned, whole, whole_facts)
+        _fail(whole.checks, whole, "of the file for whole windows ", reports)
+
+    request.progress("streaming", 0, None)
+    result, content, signals = _convert_and_prove(job, stream, state, converted)
     result = dataclasses.replace(
-        result,
-        output=str(targets["output"]),
-        checks=(*result.checks, *compared),
-        whole=dataclasses.replace(
-            whole_result, output=str(targets.get("also_whole", ""))
-        ),
+        result, output=str(job.planned.output), whole=whole
     )
-    _raise_if_failed(result.checks, result, "of the streaming file ")
-    contents = {targets["output"]: content}
+    reports = outputs.reports(job.planned, whole, whole_facts, result)
+    if result.failed:
+        _fail(result.checks, result, "of the streaming file ", reports)
+    vectors = None
+    if request.golden_dir is not None:
+        vectors = golden.stream_vectors(
+            content, result.states, result.plan, signals[0]
+        )
+    contents = outputs.contents(job.planned, content, result.target, vectors)
     if also_whole is not None:
-        contents[targets["also_whole"]] = whole.content
-    files.write_all(contents)
+        contents[job.planned.also_whole] = converted.content
+    files.write_all(contents | reports)
     return result
 
 
-def _check_request(quantize: str, representative_data) -> None:
+def _as_flags(hop, state, also_whole, fallback) -> dict[str, Any]:
+    given = {
+        "stream_hop": hop,
+        "stream_state": state,
+        "stream_fallback": fallback,
+        "also_whole": None if also_whole is None else os.fspath(also_whole),
+    }
+    return {
+        name: value
+        for name, value in given.items()
+        if value not in (None, "external")
+    }
+
+
+def _check(given: dict[str, Any], quantize: str, state: str) -> None:
+    if state not in _STATES:
+        raise UsageError(
+            f"--stream_state={state} is unknown; it must be one of "
+            f"{', '.join(_STATES)}."
+        )
     if quantize not in _MODES:
         raise UsageError(
             f"--quantize={quantize} is not possible for a streaming file; it "
             f"must be one of {', '.join(_MODES)}."
         )
-    if quantize != "none" and representative_data is None:
-        raise UsageError(
-            f"--quantize={quantize} needs --representative_data: whole windows "
-            "from which to take the ranges of the activations."
-        )
-
-
-def _stream(source: Source, hop: int, fallback: str | None) -> Stream:
-    if source.kind != "keras":
-        raise UsageError(
-            f"The model {source.origin} is a SavedModel, which does not say "
-            "what its layers are; give a .keras file."
-        )
-    try:
-        return Stream(source.trackable, hop, fallback)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"The model {source.origin} cannot be streamed. "
-            f"{' '.join(str(error).split())}"
-        ) from error
-
-
-def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
-    """One hop as a function, and the states' outputs by their inputs."""
-    model_names = [item.name for item in source.inputs]
-    output_names = _output_names(source)
-    states = stream.plan.states
-    inputs = unique(
-        [*model_names, *(f"state_{index}" for index in range(len(states)))]
-    )[len(model_names) :]
-    outputs = unique([*output_names, *(f"{name}_next" for name in inputs)])[
-        len(output_names) :
-    ]
-    frames = [
-        Input(item.name, (stream.plan.hop, *item.shape[1:]), item.dtype)
-        for item in source.inputs
-    ]
-    held = [
-        Input(name, state.shape, tf.as_dtype(state.dtype))
-        for name, state in zip(inputs, states, strict=True)
-    ]
-
-    def function(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        with not_taken_for_bias():
-            made, new = stream.step(
-                [tensors[name] for name in model_names],
-                [tensors[name] for name in inputs],
+    for name in ("io_dtype", "float_layers", "auto_float_layers"):
+        if name in given:
+            raise UsageError(
+                f"--{name} is not possible for a streaming file, all of which "
+                "computes in the same numbers; leave it out."
             )
-        values = [*keras.tree.flatten(made), *new]
-        return dict(zip([*output_names, *outputs], values, strict=True))
 
-    step = dataclasses.replace(
-        source,
-        inputs=(*frames, *held),
-        reference=function,
-        exported=function,
+
+def _convert_and_prove(
+    job: Job, stream: Stream, state: str, whole: Conversion
+) -> tuple[StreamingResult, bytes, list[Example]]:
+    """The result without paths, the file, and what it was streamed."""
+    is_integer = job.recipe.is_integer
+    content, states, check = streaming_conversion.convert_step(
+        job.source, stream, whole if is_integer else None
     )
-    return step, dict(zip(inputs, outputs, strict=True))
-
-
-def _output_names(source: Source) -> list[str]:
-    """In the model's order, which TensorFlow's own structures do not keep."""
-    specs = {
-        item.name: tf.TensorSpec((1, *item.shape), item.dtype)
-        for item in source.inputs
-    }
-    names = []
-
-    def trace(inputs):
-        names[:] = source.exported(inputs)
-
-    tf.function(trace, autograph=False).get_concrete_function(specs)
-    return names
-
-
-def _result(
-    content: bytes,
-    stream: Stream,
-    names: dict[str, str],
-    quantize: str,
-    whole: ExportResult,
-) -> StreamingResult:
+    if state == "internal":
+        content = streaming_variables.with_variables(content, states)
+        states = ()
+    described = dataclasses.replace(
+        job.description,
+        states=tuple(
+            name for item in states for name in (item.name, item.output_name)
+        ),
+    )
+    content = proof.describe(Conversion(content, None), described).content
     facts = flatbuffer.read(content)
-    inputs = {item.name: item for item in proof.endpoints(facts, "inputs")}
-    outputs = {item.name: item for item in proof.endpoints(facts, "outputs")}
-    states, problems = [], []
-    for (name, output_name), state in zip(
-        names.items(), stream.plan.states, strict=True
-    ):
-        item = inputs.pop(name)
-        if dataclasses.replace(outputs.pop(output_name), name=name) != item:
-            problems.append(f"{name} and {output_name} differ")
-        states.append(
-            StreamingState(
-                output_name=output_name,
-                layer=state.name,
-                **dataclasses.asdict(item),
-            )
+    checks = [*_check_operators(facts, job.recipe), *([check] * bool(states))]
+    signals = streaming_proof.signals(job.examples, stream.plan)
+    if is_integer:
+        checks += streaming_proof.compare_exactly(
+            content, whole.content, stream.plan, states, signals
         )
-    return StreamingResult(
+    else:
+        checks += streaming_proof.compare_closely(
+            content,
+            comparison.model_outputs(job.source),
+            stream.plan,
+            states,
+            signals,
+        )
+    request = job.request
+    request.progress(f"asking {request.target}", 0, None)
+    target, target_checks = targets.judge(
+        request.target, content, facts, request.require_npu
+    )
+    inputs, outputs_ = (
+        tuple(
+            item
+            for item in proof.endpoints(facts, kind)
+            if item.name not in described.states
+        )
+        for kind in ("inputs", "outputs")
+    )
+    result = StreamingResult(
         output="",
-        quantize=quantize,
+        quantize=job.recipe.quantize,
+        state=state,
         plan=stream.plan,
-        inputs=tuple(inputs.values()),
-        outputs=tuple(outputs.values()),
-        states=tuple(states),
+        inputs=inputs,
+        outputs=outputs_,
+        states=states,
         size=len(content),
         operators=facts.operator_counts,
-        checks=(
-            Check(
-                "states go back in as they are",
-                not problems,
-                "; ".join(problems) or f"{len(states)} states",
-            ),
-            *_check_integers(facts, quantize),
-        ),
-        whole=whole,
+        checks=(*checks, *target_checks),
+        facts=facts,
+        target=target,
     )
+    return result, content, signals
 
 
-def _check_integers(facts: flatbuffer.Facts, quantize: str) -> list[Check]:
-    if quantize == "none":
+def _check_operators(facts: Facts, recipe: Recipe) -> list[Check]:
+    if not recipe.is_integer:
         return []
     found = [
         op.name
@@ -326,12 +271,13 @@ def _check_integers(facts: flatbuffer.Facts, quantize: str) -> list[Check]:
     ]
 
 
-def _raise_if_failed(checks: tuple[Check, ...], result, whose: str) -> None:
+def _fail(checks, result, whose: str, reports: dict) -> NoReturn:
+    # What went wrong is what a report is looked at for.
+    files.write_all(reports)
     failed = [check for check in checks if not check.passed]
-    if failed:
-        names = "; ".join(f"{check.name}: {check.detail}" for check in failed)
-        raise CheckError(
-            f"{len(failed)} of {len(checks)} checks {whose}failed ({names}); "
-            "nothing was written.",
-            result,
-        )
+    names = "; ".join(f"{check.name}: {check.detail}" for check in failed)
+    raise CheckError(
+        f"{len(failed)} of {len(checks)} checks {whose}failed ({names}); "
+        f"nothing was written{' but the report' if reports else ''}.",
+        result,
+    )

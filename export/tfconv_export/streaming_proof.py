@@ -173,22 +173,42 @@ def _compare(content, plan, states, given, expected_on, judge) -> list[Check]:
     return checks
 
 
+def hops(
+    runtime, plan: Plan, states: Sequence[StreamingState], signal: Example
+) -> Iterator[tuple[Outputs, Outputs]]:
+    """What goes into a streaming file and comes out of it, hop by hop.
+
+    Args:
+        runtime: that runs the file.
+        plan: of the stream.
+        states: those that are inputs and outputs.
+        signal: frames `(1, t, c)` by input.
+
+    Yields:
+        `(inputs, outputs)`, without the states, as the file holds them.
+    """
+    held = {state.name: state.initial() for state in states}
+    length = len(next(iter(signal.values()))[0])
+    for end in range(plan.hop, length + 1, plan.hop):
+        frames = runtime.stored(
+            {
+                name: value[:, end - plan.hop : end]
+                for name, value in signal.items()
+            }
+        )
+        outputs = runtime.invoke(frames | held)
+        held = {state.name: outputs.pop(state.output_name) for state in states}
+        yield frames, outputs
+
+
 def _windows(
     runtime, plan: Plan, states: Sequence[StreamingState], given: list[Example]
 ) -> Iterator[tuple[Example, Outputs]]:
     """Every full window, and what the stream gives at its end."""
     for signal in given:
-        held = {state.name: state.initial() for state in states}
-        length = len(next(iter(signal.values()))[0])
-        for end in range(plan.hop, length + 1, plan.hop):
-            frames = {
-                name: value[:, end - plan.hop : end]
-                for name, value in signal.items()
-            }
-            outputs = runtime.invoke(runtime.stored(frames) | held)
-            held = {
-                state.name: outputs.pop(state.output_name) for state in states
-            }
+        steps = hops(runtime, plan, states, signal)
+        for number, (_, outputs) in enumerate(steps, 1):
+            end = number * plan.hop
             if end >= plan.window:
                 window = {
                     name: value[:, end - plan.window : end]

@@ -1,13 +1,18 @@
 """What an export of a streaming file tells."""
 
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tfconv.streaming import Plan
+from tfconv_export.flatbuffer import Facts
 from tfconv_export.result import Check
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
+from tfconv_export.result import TargetReport
+
+if TYPE_CHECKING:  # It imports TensorFlow, which a report does not need.
+    from tfconv.streaming import Plan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,26 +61,37 @@ class StreamingResult:
     Attributes:
         output: string, the path of the file.
         quantize: string, the mode.
+        state: string, `"external"` or `"internal"`.
         plan: the `tfconv.streaming.Plan`: hop, window, and from which hop on
             the outputs are the model's (`hops_until_full`).
         inputs: the file's inputs that are not states: one hop of frames of
             each input of the model, by its name.
         outputs: its outputs that are not states, by the model's names.
-        states: what to hand from hop to hop.
+        states: what to hand from hop to hop; none if they are internal.
         size: int, bytes of the file.
         operators: dict from an operator to how often it occurs.
         checks: what was checked of the file; all have passed.
+        facts: what is in the file.
+        target: what the target's own tools say of it.
         whole: the `ExportResult` of the file for whole windows of the same
             model, which an integer streaming file equals in every bit.
     """
 
     output: str
     quantize: str
-    plan: Plan
+    state: str
+    plan: "Plan"
     inputs: tuple[Endpoint, ...]
     outputs: tuple[Endpoint, ...]
     states: tuple[StreamingState, ...]
     size: int
     operators: dict[str, int]
     checks: tuple[Check, ...]
-    whole: ExportResult
+    facts: Facts = dataclasses.field(repr=False)
+    target: TargetReport | None = None
+    whole: ExportResult | None = None
+
+    @property
+    def failed(self) -> tuple[Check, ...]:
+        """The checks that failed."""
+        return tuple(check for check in self.checks if not check.passed)

@@ -31,6 +31,11 @@ A key is never removed and never changes its meaning without a new
 | `arguments` | object from an argument of the export to its value |
 | `versions` | object from a package to its version |
 | `file` | what is in the file, or `null` if it was not looked into |
+| `stream` | a `StreamingResult`, its `facts` as `file`; `null` for an export \
+of whole windows |
+
+With a `stream`, everything else is of the file for whole windows, whose
+`output` is empty if it was not written; `passed` is of both.
 
 A list of `Endpoint` holds objects whose keys are the attributes of
 `tfconv_export.result.Endpoint`, in the units that are said there; the others
@@ -54,35 +59,45 @@ import numpy as np
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.result import ExportResult
+from tfconv_export.streaming_result import StreamingResult
 
 SCHEMA_VERSION = 1
 
 
-def to_json(result: ExportResult, facts: Facts | None = None) -> str:
+def to_json(
+    result: ExportResult,
+    facts: Facts | None = None,
+    stream: StreamingResult | None = None,
+) -> str:
     """The result as JSON, and what is in the file if it is given."""
-    file = None
-    if facts is not None:
-        file = {
-            "constant_bytes": facts.constant_bytes,
-            "subgraphs": facts.subgraphs,
-            "description": facts.description,
-            "metadata": facts.metadata,
-            "operators": facts.operators,
-        }
     content = {
         "schema_version": SCHEMA_VERSION,
-        "passed": not result.failed,
+        "passed": not result.failed and not (stream and stream.failed),
         **_fields(result),
-        "file": file,
+        "file": None if facts is None else _file(facts),
+        "stream": None,
     }
+    if stream is not None:
+        content["stream"] = _fields(stream) | {"facts": _file(stream.facts)}
     return json.dumps(_plain(content), indent=2, allow_nan=False) + "\n"
+
+
+def _file(facts: Facts) -> dict:
+    return {
+        "constant_bytes": facts.constant_bytes,
+        "subgraphs": facts.subgraphs,
+        "description": facts.description,
+        "metadata": facts.metadata,
+        "operators": facts.operators,
+    }
 
 
 def _fields(value) -> dict:
     return {
         field.name: getattr(value, field.name)
         for field in dataclasses.fields(value)
-        if field.name != "compiled"  # a file of its own, and not JSON's
+        # A file of its own, and not JSON's; and what is there already.
+        if field.name not in ("compiled", "whole")
     }
 
 

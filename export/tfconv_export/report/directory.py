@@ -6,14 +6,20 @@ from tfconv_export.report import model_explorer
 from tfconv_export.report import page
 from tfconv_export.report import pictures
 from tfconv_export.result import ExportResult
+from tfconv_export.streaming_result import StreamingResult
 
 
-def contents(result: ExportResult, facts: Facts | None) -> dict[str, bytes]:
+def contents(
+    result: ExportResult,
+    facts: Facts | None,
+    stream: StreamingResult | None = None,
+) -> dict[str, bytes]:
     """What a report directory holds.
 
     Args:
         result: an `ExportResult`, passed or failed.
         facts: of the file, or `None` if there is none.
+        stream: of the streaming file beside it, or `None` if there is none.
 
     Returns:
         dict from a file's name to its content: `report.html`, which needs none
@@ -25,8 +31,8 @@ def contents(result: ExportResult, facts: Facts | None) -> dict[str, bytes]:
     """
     images = pictures.draw(result, facts)
     texts = {
-        "report.html": page.render(result, facts, images),
-        "report.json": as_json.to_json(result, facts),
+        "report.html": page.render(result, facts, images, stream),
+        "report.json": as_json.to_json(result, facts, stream),
         "model_explorer_node_data.json": model_explorer.node_data(
             result, facts
         ),

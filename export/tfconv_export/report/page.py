@@ -5,6 +5,7 @@ import shlex
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.report import sections
+from tfconv_export.report import streaming
 from tfconv_export.report.markup import Markup
 from tfconv_export.report.markup import anchor
 from tfconv_export.report.markup import element
@@ -19,13 +20,17 @@ from tfconv_export.report.text import npu_share
 from tfconv_export.report.text import number
 from tfconv_export.report.text import percent
 from tfconv_export.result import ExportResult
+from tfconv_export.streaming_result import StreamingResult
 
 # A browser then refuses whatever a name might smuggle in.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def render(
-    result: ExportResult, facts: Facts | None, pictures: dict[str, bytes]
+    result: ExportResult,
+    facts: Facts | None,
+    pictures: dict[str, bytes],
+    stream: StreamingResult | None = None,
 ) -> str:
     """The page.
 
@@ -33,11 +38,13 @@ def render(
         result: an `ExportResult`, passed or failed.
         facts: of the file, or `None` if there is none.
         pictures: dict from a name to a PNG, as `pictures.draw` gives them.
+        stream: of the streaming file beside it, or `None` if there is none.
 
     Returns:
         string, HTML in one file: no address outside of it, no script.
     """
     parts = [
+        *([] if stream is None else streaming.all_sections(stream)),
         sections.checks(result),
         sections.accuracy(result),
         sections.runtimes(result, pictures),
@@ -50,13 +57,14 @@ def render(
         sections.data(result),
         _again(result),
     ]
-    name = os.path.basename(str(result.output)) or "model"
+    output = result.output if stream is None else stream.output
+    name = os.path.basename(str(output)) or "model"
     body = join(
         [
-            _header(result, name),
-            _verdict(result),
+            _header(result.model, output, name),
+            _verdict(result, stream),
             _warnings(result),
-            _figures(result),
+            _figures(result, stream),
             _links(parts),
             *parts,
         ]
@@ -90,21 +98,23 @@ def command(arguments: dict) -> str:
     return " \\\n    ".join(["tfconv-export", *flags])
 
 
-def _header(result: ExportResult, name: str) -> Markup:
+def _header(model: str, output: str, name: str) -> Markup:
     return element(
         "header",
         join(
             [
                 element("p", "tfconv-export", "eyebrow"),
                 element("h1", name),
-                element("p", f"{result.model} → {result.output}"),
+                element("p", f"{model} → {output}"),
             ]
         ),
     )
 
 
-def _verdict(result: ExportResult) -> Markup:
+def _verdict(result: ExportResult, stream: StreamingResult | None) -> Markup:
     failed, count = result.failed, len(result.checks)
+    if stream is not None:
+        failed, count = failed + stream.failed, count + len(stream.checks)
     if not failed:
         line = (
             "The file computes what was trained, on the "
@@ -153,14 +163,20 @@ def _warnings(result: ExportResult) -> Markup:
     )
 
 
-def _figures(result: ExportResult) -> Markup:
+def _figures(result: ExportResult, stream: StreamingResult | None) -> Markup:
     """What an engineer wants to know first."""
-    target = result.target
+    written = result if stream is None else stream
+    target = written.target
     before = "" if result.model_size is None else f"from {result.model_size:,}"
     figures = [
-        ("File, bytes", f"{result.size:,}", before),
+        ("File, bytes", f"{written.size:,}", before),
         ("Quantization", result.quantize, f"{result.io_dtype} in and out"),
     ]
+    if stream is not None:
+        plan = stream.plan
+        figures.append(
+            ("MACs a hop", f"{plan.macs_per_hop:,}", f"hop of {plan.hop}")
+        )
     if result.agreements:
         worst = min(result.agreements, key=badness)
         figures.append(
@@ -173,14 +189,14 @@ def _figures(result: ExportResult) -> Markup:
         if target.arena_bytes is not None:
             figures.append(("Arena, bytes", f"{target.arena_bytes:,}", ""))
         if target.cycles is not None:
-            time = milliseconds(result)
+            time = milliseconds(written)
             note = "" if time is None else f"{number(time, 3)} ms"
             figures.append(("Cycles", f"{target.cycles:,}", note))
-        if npu_share(result) is not None:
+        if npu_share(written) is not None:
             figures.append(
                 (
                     "On the NPU",
-                    percent(npu_share(result)),
+                    percent(npu_share(written)),
                     f"{target.npu_operators} of {target.operators} operators",
                 )
             )
@@ -211,7 +227,7 @@ def _links(parts: list[Markup]) -> Markup:
     titles = [
         Markup(part.split("<h2>", 1)[1].split("</h2>", 1)[0])
         for part in parts
-        if part
+        if "<h2>" in part
     ]
     links = join(
         Markup(f'<a href="#{anchor(title)}">{title}</a>') for title in titles

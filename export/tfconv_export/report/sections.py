@@ -29,12 +29,15 @@ from tfconv_export.report.text import worst_layers
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
 from tfconv_export.result import TargetReport
+from tfconv_export.streaming_result import StreamingResult
 
 _LARGEST = 6
 _NOTHING = Markup("")
 
 
-def checks(result: ExportResult) -> Markup:
+def checks(
+    result: ExportResult | StreamingResult, title: str = "Checks"
+) -> Markup:
     """Everything that was looked at."""
     rows = [
         (
@@ -48,7 +51,7 @@ def checks(result: ExportResult) -> Markup:
     ]
     styles = ["" if check.passed else "failed" for check in result.checks]
     return section(
-        "Checks", table(["", "check", "found"], rows, keep=[0], styles=styles)
+        title, table(["", "check", "found"], rows, keep=[0], styles=styles)
     )
 
 
@@ -357,7 +360,7 @@ def data(result: ExportResult) -> Markup:
     return section("Data", table(columns, rows, numbers=range(2, 7)))
 
 
-def target(result: ExportResult) -> Markup:
+def target(result: ExportResult | StreamingResult, whose: str = "") -> Markup:
     """What the target's own tools say."""
     found = result.target
     if found is None or found == TargetReport(found.target):
@@ -404,7 +407,8 @@ def target(result: ExportResult) -> Markup:
             element("h3", "Operators to register (C++)"),
             element("pre", found.resolver.strip("\n")),
         ]
-    return section(f"Target {found.target}", *parts)
+    title = f"Target {found.target}" + f" of {whose}" * bool(whose)
+    return section(title, *parts)
 
 
 def float_layers(result: ExportResult) -> Markup:

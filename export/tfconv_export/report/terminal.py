@@ -8,6 +8,7 @@ import rich.table
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.metadata import Metadata
+from tfconv_export.report import streaming
 from tfconv_export.report.as_json import to_json
 from tfconv_export.report.text import between
 from tfconv_export.report.text import clean
@@ -19,25 +20,38 @@ from tfconv_export.report.text import percent
 from tfconv_export.report.text import shape
 from tfconv_export.report.text import size
 from tfconv_export.report.text import worst_layers
+from tfconv_export.result import Check
 from tfconv_export.result import ExportResult
+from tfconv_export.streaming_result import StreamingResult
 
 __all__ = ["print_facts", "print_table", "to_json"]
 
 _WORST_LAYERS = 3
 
 
+def print_result(result: ExportResult | StreamingResult) -> None:
+    """Prints what an export made, on standard output."""
+    if isinstance(result, StreamingResult):
+        print_table(result.whole, stream=result)
+    else:
+        print_table(result)
+
+
 def print_table(
-    result: ExportResult, console: rich.console.Console | None = None
+    result: ExportResult,
+    console: rich.console.Console | None = None,
+    stream: StreamingResult | None = None,
 ) -> None:
-    """Prints what was made of what, every check, and what it costs."""
+    """Prints what was made of what, every check, and what it costs.
+
+    Args:
+        result: of the file, or of that for whole windows beside a stream.
+        console: where to; standard output by default.
+        stream: of the streaming file, or `None`.
+    """
     console = console or rich.console.Console()
-    table = _table("", "check", "found")
-    table.title = _escape(f"{result.model} -> {result.output}")
-    table.title_justify = "left"
-    for check in result.checks:
-        mark = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
-        table.add_row(mark, _escape(check.name), _escape(check.detail))
-    console.print(table)
+    output = result.output or "whole windows (not written)"
+    _print_checks(console, f"{result.model} -> {output}", result.checks)
     before = (
         "" if result.model_size is None else f"{result.model_size:,} bytes -> "
     )
@@ -65,13 +79,52 @@ def print_table(
         _print_target(result, console)
     for warning in result.warnings:
         _show(console, f"warning: {warning}", "yellow")
-    checks, failed = len(result.checks), len(result.failed)
+    checks, failed, outputs = result.checks, result.failed, [result.output]
+    if stream is not None:
+        console.print()
+        title = f"{result.model} -> {stream.output}"
+        _print_checks(console, title, stream.checks)
+        _print_stream(stream, console)
+        checks, failed = checks + stream.checks, failed + stream.failed
+        outputs = [stream.output, result.output]
+    names = [output for output in outputs if output] or ["the file"]
+    verb = f"{' and '.join(names)} {'are' if len(names) > 1 else 'is'}"
     if failed:
-        verdict = f"{failed} of {checks} checks failed: {result.output} is not"
-        _show(console, f"{verdict} written", "bold red")
+        found = f"{len(failed)} of {len(checks)} checks failed"
+        _show(console, f"{found}: {verb} not written", "bold red")
     else:
-        verdict = f"all {checks} checks passed: {result.output} is written"
-        _show(console, verdict, "bold green")
+        found = f"all {len(checks)} checks passed"
+        _show(console, f"{found}: {verb} written", "bold green")
+
+
+def _print_checks(
+    console: rich.console.Console, title: str, checks: tuple[Check, ...]
+) -> None:
+    table = _table("", "check", "found")
+    table.title = _escape(title)
+    table.title_justify = "left"
+    for check in checks:
+        mark = "[green]pass[/]" if check.passed else "[bold red]FAIL[/]"
+        table.add_row(mark, _escape(check.name), _escape(check.detail))
+    console.print(table)
+
+
+def _print_stream(
+    stream: StreamingResult, console: rich.console.Console
+) -> None:
+    for name, found in streaming.summary(stream):
+        _show(console, f"{name}: {found}")
+    if stream.states:
+        table = _table("state", "from output", "layer", "shape", "at first")
+        for state in stream.states:
+            table.add_row(
+                *map(_escape, (state.name, state.output_name, state.layer)),
+                f"{shape(state.shape)} {state.dtype}",
+                str(state.initial_value),
+            )
+        console.print(table)
+    if stream.target is not None:
+        _print_target(stream, console)
 
 
 def _print_accuracies(
@@ -109,7 +162,9 @@ def _print_layers(result: ExportResult, console: rich.console.Console) -> None:
     console.print(table)
 
 
-def _print_target(result: ExportResult, console: rich.console.Console) -> None:
+def _print_target(
+    result: ExportResult | StreamingResult, console: rich.console.Console
+) -> None:
     target, parts = result.target, []
     if target.arena_bytes is not None:
         parts.append(f"arena {size(target.arena_bytes)}")

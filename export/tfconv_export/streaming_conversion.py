@@ -1,0 +1,165 @@
+"""One hop of a model as a TFLite file, in the numbers of another file."""
+
+import dataclasses
+
+import keras
+import tensorflow as tf
+
+from tfconv.streaming import Stream
+from tfconv_export import conversion
+from tfconv_export import flatbuffer
+from tfconv_export import proof
+from tfconv_export.addition import not_taken_for_bias
+from tfconv_export.conversion import Conversion
+from tfconv_export.errors import UsageError
+from tfconv_export.quantization import streaming_twin
+from tfconv_export.result import Check
+from tfconv_export.source import Input
+from tfconv_export.source import Source
+from tfconv_export.source import unique
+from tfconv_export.streaming_result import StreamingState
+
+
+def make_stream(source: Source, hop: int, fallback: str | None) -> Stream:
+    """The model, to be run hop by hop.
+
+    Args:
+        source: one whose shape is fixed.
+        hop: int, new frames per step.
+        fallback: as of `tfconv.streaming.plan`.
+
+    Raises:
+        UsageError: if it cannot be streamed.
+    """
+    if source.kind != "keras":
+        raise UsageError(
+            f"The model {source.origin} is a SavedModel, which does not say "
+            "what its layers are; give a .keras file."
+        )
+    try:
+        return Stream(_of_fixed_shape(source), hop, fallback)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"The model {source.origin} cannot be streamed. "
+            f"{' '.join(str(error).split())}"
+        ) from error
+
+
+def _of_fixed_shape(source: Source) -> keras.Model:
+    """The model; around one that leaves its window open, one that does not."""
+    model = source.trackable
+    if all(None not in tensor.shape[1:] for tensor in model.inputs):
+        return model
+    inputs = {
+        item.name: keras.Input(item.shape, dtype=item.dtype.name)
+        for item in source.inputs
+    }
+    outputs = source.exported(inputs)
+    return keras.Model(list(inputs.values()), list(outputs.values()))
+
+
+def convert_step(
+    source: Source,
+    stream: Stream,
+    whole: Conversion | None,
+) -> tuple[bytes, tuple[StreamingState, ...], Check]:
+    """Converts one hop, with the states as inputs and outputs.
+
+    Args:
+        source: the model.
+        stream: the same, hop by hop.
+        whole: the integer file for whole windows, whose numbers it is to
+            compute with; `None` for float32.
+
+    Returns:
+        The file, its states, and whether these go back in as they are.
+
+    Raises:
+        CheckError: if the converter finds no way, or if an operator has no
+            counterpart in the file for whole windows.
+    """
+    step, names = _step(source, stream)
+    content = conversion.convert(step, conversion.Recipe(), None).content
+    if whole is not None:
+        content = streaming_twin.quantized_alike(
+            content, tuple(names), whole.float_content, whole.content
+        )
+    facts = flatbuffer.read(content)
+    inputs, outputs = (
+        {item.name: item for item in proof.endpoints(facts, kind)}
+        for kind in ("inputs", "outputs")
+    )
+    states = tuple(
+        StreamingState(
+            output_name=output_name,
+            layer=state.name,
+            **dataclasses.asdict(inputs[name]),
+        )
+        for (name, output_name), state in zip(
+            names.items(), stream.plan.states, strict=True
+        )
+    )
+    different = [
+        f"{name} and {output_name} differ"
+        for name, output_name in names.items()
+        if dataclasses.replace(outputs[output_name], name=name) != inputs[name]
+    ]
+    check = Check(
+        "states go back in as they are",
+        not different,
+        "; ".join(different) or f"{len(states)} states",
+    )
+    return content, states, check
+
+
+def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
+    """One hop as a function, and the states' outputs by their inputs."""
+    model_names = [item.name for item in source.inputs]
+    output_names = _output_names(source)
+    states = stream.plan.states
+    inputs = unique(
+        [*model_names, *(f"state_{index}" for index in range(len(states)))]
+    )[len(model_names) :]
+    outputs = unique([*output_names, *(f"{name}_next" for name in inputs)])[
+        len(output_names) :
+    ]
+    frames = [
+        Input(item.name, (stream.plan.hop, *item.shape[1:]), item.dtype)
+        for item in source.inputs
+    ]
+    held = [
+        Input(name, state.shape, tf.as_dtype(state.dtype))
+        for name, state in zip(inputs, states, strict=True)
+    ]
+
+    def function(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        with not_taken_for_bias():
+            made, new = stream.step(
+                [tensors[name] for name in model_names],
+                [tensors[name] for name in inputs],
+            )
+        values = [*keras.tree.flatten(made), *new]
+        return dict(zip([*output_names, *outputs], values, strict=True))
+
+    step = dataclasses.replace(
+        source,
+        inputs=(*frames, *held),
+        reference=function,
+        exported=function,
+    )
+    return step, dict(zip(inputs, outputs, strict=True))
+
+
+def _output_names(source: Source) -> list[str]:
+    """In the model's order, which TensorFlow's own structures do not keep."""
+    specs = {
+        item.name: tf.TensorSpec((1, *item.shape), item.dtype)
+        for item in source.inputs
+    }
+    names = []
+
+    def trace(inputs):
+        names[:] = source.exported(inputs)
+
+    tf.function(trace, autograph=False).get_concrete_function(specs)
+    return names
