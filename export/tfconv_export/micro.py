@@ -60,6 +60,7 @@ class TFLiteMicro:
 
     Attributes:
         name: string.
+        holds_states: bool, whether the file keeps states from run to run.
         arena_bytes: int, the smallest arena in which the file runs here: a
             multiple of 16 bytes. It is TFLite Micro's own allocator that
             decides, on a 64-bit host and with reference kernels. A 32-bit
@@ -79,6 +80,7 @@ class TFLiteMicro:
         self.name = "TFLite Micro"
         self.is_slow = True
         facts = flatbuffer.read(content)
+        self.holds_states = _variables(facts) > 0
         self.arena_bytes = _smallest_arena(content, len(facts.inputs))
         self._interpreter = runtime.Interpreter.from_bytes(
             content, arena_size=self.arena_bytes
@@ -133,6 +135,15 @@ class TFLiteMicro:
             for name, (index, _) in self._outputs.items()
         }
 
+    def reset(self) -> None:
+        """Gives the states that the file holds their initial values.
+
+        Those are the zero points, which TFLite Micro gives to variables itself
+        when they are reset: it runs an initialization only once.
+        """
+        if self.holds_states:
+            self._interpreter.reset()
+
 
 def resolver(facts: Facts) -> str:
     """C++ that registers a file's operators, and no others.
@@ -149,8 +160,29 @@ def resolver(facts: Facts) -> str:
         [
             f"tflite::MicroMutableOpResolver<{len(calls)}> resolver;",
             *(f"TF_LITE_ENSURE_STATUS(resolver.{call});" for call in calls),
+            *_states(_variables(facts)),
         ]
     )
+
+
+def _variables(facts: Facts) -> int:
+    """How many resource variables a file has; each is read."""
+    return facts.operator_counts.get("READ_VARIABLE", 0)
+
+
+def _states(variables: int) -> list[str]:
+    if not variables:
+        return []
+    return [
+        "// The file holds its states, in variables of the same arena:",
+        "// tflite::MicroAllocator* allocator =",
+        "//     tflite::MicroAllocator::Create(arena, arena_size);",
+        "// tflite::MicroInterpreter interpreter(",
+        "//     model, resolver, allocator,",
+        "//     tflite::MicroResourceVariables::Create(allocator, "
+        f"{variables}));",
+        "// interpreter.Reset() begins a new stream.",
+    ]
 
 
 def method(operator: str) -> str:

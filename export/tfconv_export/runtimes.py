@@ -5,6 +5,11 @@ from typing import Protocol
 import numpy as np
 from ai_edge_litert import interpreter as litert
 
+from tfconv_export import flatbuffer
+
+# The signature that begins a new stream, of files that hold their states.
+RESET = "reset"
+
 _RESOLVERS = {
     "xnnpack": litert.OpResolverType.AUTO,
     "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -18,16 +23,21 @@ class Runtime(Protocol):
     Attributes:
         name: string.
         is_slow: bool, whether its kernels take many times as long as LiteRT's.
+        holds_states: bool, whether the file keeps states from run to run.
     """
 
     name: str
     is_slow: bool
+    holds_states: bool
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """From real numbers to real numbers, by name."""
 
     def step(self, output: str) -> float | None:
         """The step of an output's quantization; `None` if it has none."""
+
+    def reset(self) -> None:
+        """Gives the states that the file holds their initial values."""
 
 
 class LiteRT:
@@ -41,6 +51,8 @@ class LiteRT:
     Attributes:
         name: string.
         is_slow: bool, whether its kernels take many times as long.
+        holds_states: bool, whether the file keeps states from run to run, and
+            has a signature to reset them.
         inputs: the interpreter's details of each input, by name.
         outputs: those of each output.
 
@@ -57,7 +69,16 @@ class LiteRT:
             num_threads=1,
         )
         self._interpreter.allocate_tensors()
-        self._runner = self._interpreter.get_signature_runner()
+        keys = list(self._interpreter.get_signature_list())
+        key = None
+        self.holds_states = (
+            RESET in keys
+            and "READ_VARIABLE" in flatbuffer.read(content).operator_counts
+        )
+        if self.holds_states:
+            self._reset = self._interpreter.get_signature_runner(RESET)
+            key = next(key for key in keys if key != RESET)
+        self._runner = self._interpreter.get_signature_runner(key)
         self.inputs = self._runner.get_input_details()
         self.outputs = self._runner.get_output_details()
 
@@ -103,6 +124,11 @@ class LiteRT:
             What its outputs hold, by output name.
         """
         return self._runner(**inputs)
+
+    def reset(self) -> None:
+        """Gives the states that the file holds their initial values."""
+        if self.holds_states:
+            self._reset()
 
 
 def quantize(values: np.ndarray, details: dict) -> np.ndarray:

@@ -6,6 +6,7 @@ import pathlib
 import numpy as np
 
 from tfconv_export.errors import UsageError
+from tfconv_export.runtimes import RESET
 from tfconv_export.runtimes import LiteRT
 
 _NEXT = "_next"
@@ -14,7 +15,8 @@ _NEXT = "_next"
 class StreamingInterpreter:
     """Runs a streaming file on a signal that comes in pieces of any length.
 
-    The states are kept here, as the file gives them. See
+    The states are kept here, as the file gives them, or in the file, if it
+    holds them itself: each instance has its own. See
     `tfconv_export.export_streaming`, which writes such files.
 
     Args:
@@ -67,17 +69,19 @@ class StreamingInterpreter:
             name for name in outputs if name not in self._states.values()
         ]
         hops = {int(details["shape"][1]) for details in self._frames.values()}
-        if not self._states or len(hops) != 1:
+        streams = self._states or self._runtime.holds_states
+        if not streams or len(hops) != 1:
             raise UsageError(
-                f"{path} is not a streaming file: it has no states, inputs "
-                "NAME with outputs NAME_next; write one with "
-                "tfconv_export.export_streaming."
+                f"{path} is not a streaming file: it has no states, neither "
+                "inputs NAME with outputs NAME_next nor a signature "
+                f'"{RESET}"; write one with tfconv_export.export_streaming.'
             )
         (self.hop,) = hops
         self.reset()
 
     def reset(self) -> None:
         """Forgets all frames: the next ones are the first of a signal."""
+        self._runtime.reset()
         self._held = {
             name: np.full(details["shape"], details["quantization"][1]).astype(
                 details["dtype"]

@@ -1,6 +1,7 @@
 """Does a streaming file compute what the model does of whole windows?"""
 
 import importlib.util
+import itertools
 from collections.abc import Callable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -73,7 +74,7 @@ def compare_exactly(
         content: bytes of the streaming file.
         whole: bytes of the file for whole windows.
         plan: of the stream.
-        states: those of the streaming file.
+        states: those of the streaming file that it does not hold itself.
         given: as from `signals`.
     """
 
@@ -111,7 +112,7 @@ def compare_closely(
         content: bytes of the streaming file.
         reference: from a window to the trained model's outputs.
         plan: of the stream.
-        states: those of the streaming file.
+        states: those of the streaming file that it does not hold itself.
         given: as from `signals`.
     """
 
@@ -164,6 +165,8 @@ def _compare(content, plan, states, given, expected_on, judge) -> list[Check]:
             continue
         found, expected = [], []
         limit = _SLOW_COMPARED if runtime.is_slow else _COMPARED
+        if runtime.holds_states:
+            checks.append(_check_reset(name, make(content), plan, given[0]))
         for window, outputs in _windows(runtime, plan, states, given):
             found.append(outputs)
             expected.append(expected_of(window))
@@ -206,6 +209,7 @@ def _windows(
 ) -> Iterator[tuple[Example, Outputs]]:
     """Every full window, and what the stream gives at its end."""
     for signal in given:
+        runtime.reset()
         steps = hops(runtime, plan, states, signal)
         for number, (_, outputs) in enumerate(steps, 1):
             end = number * plan.hop
@@ -215,3 +219,30 @@ def _windows(
                     for name, value in signal.items()
                 }
                 yield window, outputs
+
+
+def _check_reset(name: str, runtime, plan: Plan, signal: Example) -> Check:
+    """Whether the file begins anew as it did when it was loaded."""
+
+    def first() -> list[Outputs]:
+        steps = hops(runtime, plan, (), signal)
+        return [
+            {key: np.array(value) for key, value in outputs.items()}
+            for _, outputs in itertools.islice(steps, plan.hops_until_full)
+        ]
+
+    loaded = first()
+    runtime.reset()
+    again = first()
+    different = sum(
+        not np.array_equal(ours[key], theirs[key])
+        for ours, theirs in zip(again, loaded, strict=True)
+        for key in theirs
+    )
+    return Check(
+        f"{name}, a reset begins a new stream",
+        bool(loaded) and not different,
+        f"{different} outputs of the first {len(loaded)} hops differ"
+        if different or not loaded
+        else f"equal in every bit, on the first {len(loaded)} hops",
+    )
