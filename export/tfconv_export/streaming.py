@@ -22,6 +22,7 @@ from tfconv_export import streaming_conversion
 from tfconv_export import streaming_proof
 from tfconv_export import streaming_variables
 from tfconv_export import targets
+from tfconv_export import verification
 from tfconv_export.calibration import Example
 from tfconv_export.conversion import Conversion
 from tfconv_export.conversion import Recipe
@@ -29,11 +30,9 @@ from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.exporting import convert_and_prove
 from tfconv_export.exporting import export
-from tfconv_export.flatbuffer import Facts
 from tfconv_export.preparation import Job
 from tfconv_export.request import Path
 from tfconv_export.request import Request
-from tfconv_export.result import Check
 from tfconv_export.streaming_result import StreamingResult
 
 _MODES = ("none", "int8", "int16x8")
@@ -205,9 +204,14 @@ def _convert_and_prove(
             name for item in states for name in (item.name, item.output_name)
         ),
     )
-    content = proof.describe(Conversion(content, None), described).content
+    converted = proof.describe(Conversion(content, None), described)
+    content = converted.content
     facts = flatbuffer.read(content)
-    checks = [*_check_operators(facts, job.recipe), *([check] * bool(states))]
+    checks = verification.inspect_stream(
+        facts, job.recipe, converted, has_variables=state == "internal"
+    )
+    if states:
+        checks.append(check)
     signals = streaming_proof.signals(job.examples, stream.plan)
     if is_integer:
         checks += streaming_proof.compare_exactly(
@@ -249,26 +253,6 @@ def _convert_and_prove(
         target=target,
     )
     return result, content, signals
-
-
-def _check_operators(facts: Facts, recipe: Recipe) -> list[Check]:
-    if not recipe.is_integer:
-        return []
-    found = [
-        op.name
-        for op in facts.operators
-        for tensor in (*op.inputs, *op.outputs)
-        if tensor is not None and "float" in tensor.dtype
-    ]
-    return [
-        Check(
-            "integers only",
-            not found,
-            f"{', '.join(dict.fromkeys(found))} in float"
-            if found
-            else "no operator computes in float",
-        )
-    ]
 
 
 def _fail(checks, result, whose: str, reports: dict) -> NoReturn:

@@ -12,7 +12,9 @@ from tfconv_export import proof
 from tfconv_export.addition import not_taken_for_bias
 from tfconv_export.conversion import Conversion
 from tfconv_export.errors import UsageError
+from tfconv_export.quantization import flatbuffer_edit
 from tfconv_export.quantization import streaming_twin
+from tfconv_export.quantization.computed_graph import named_ends
 from tfconv_export.result import Check
 from tfconv_export.source import Input
 from tfconv_export.source import Source
@@ -84,6 +86,7 @@ def convert_step(
         content = streaming_twin.quantized_alike(
             content, tuple(names), whole.float_content, whole.content
         )
+    content = _in_order(content, step, names)
     facts = flatbuffer.read(content)
     inputs, outputs = (
         {item.name: item for item in proof.endpoints(facts, kind)}
@@ -110,6 +113,25 @@ def convert_step(
         "; ".join(different) or f"{len(states)} states",
     )
     return content, states, check
+
+
+def _in_order(content: bytes, step: Source, names: dict[str, str]) -> bytes:
+    """The states last, by number: firmware knows inputs by their places."""
+    model = flatbuffer_edit.read(content)
+    graph = model.subgraphs[0]
+    inputs, outputs = named_ends(model)
+    orders = (
+        [inputs[item.name] for item in step.inputs],
+        [index for name, index in outputs.items() if name not in names.values()]
+        + [outputs[name] for name in names.values()],
+    )
+    graph.inputs, graph.outputs = (
+        sorted(ends, key=order.index)
+        for ends, order in zip(
+            (graph.inputs, graph.outputs), orders, strict=True
+        )
+    )
+    return flatbuffer_edit.write(model)
 
 
 def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:

@@ -16,10 +16,11 @@ from tfconv_export.source import Source
 
 _WEIGHTY = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
+_OF_VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 _FORBIDDEN = {
-    "VAR_HANDLE": "its variables are not frozen into the file",
-    "READ_VARIABLE": "its variables are not frozen into the file",
-    "ASSIGN_VARIABLE": "its variables are not frozen into the file",
+    **dict.fromkeys(
+        _OF_VARIABLES, "its variables are not frozen into the file"
+    ),
     "SPACE_TO_BATCH_ND": "a dilated convolution is not one operator",
     "BATCH_TO_SPACE_ND": "a dilated convolution is not one operator",
 }
@@ -68,10 +69,32 @@ def inspect(
     return checks
 
 
-def _check_operators(facts: Facts) -> Check:
+def inspect_stream(
+    facts: Facts, recipe: Recipe, conversion: Conversion, *, has_variables: bool
+) -> list[Check]:
+    """Judges what is in a streaming file, without running it.
+
+    Args:
+        facts: what is in it.
+        recipe: what was asked for.
+        conversion: the file.
+        has_variables: bool, whether it is to hold its states itself.
+    """
+    checks = [
+        _check_operators(facts, _OF_VARIABLES if has_variables else ()),
+        _check_conversions(facts, conversion.float_tensors),
+        _check_arithmetic(facts, recipe, conversion.float_tensors),
+    ]
+    if recipe.is_integer:
+        checks.append(_check_integer_only(facts, recipe, conversion))
+        checks.append(_check_per_channel(facts))
+    return checks
+
+
+def _check_operators(facts: Facts, allowed: Sequence[str] = ()) -> Check:
     problems = []
     for name in facts.operator_counts:
-        if name in _FORBIDDEN:
+        if name in _FORBIDDEN and name not in allowed:
             problems.append(f"{name}: {_FORBIDDEN[name]}")
     problems += [
         f"{op.name} is not a builtin operator"
@@ -248,7 +271,7 @@ def _check_integer_only(
     for op in facts.operators:
         if op.name in ("QUANTIZE", "DEQUANTIZE"):
             continue
-        if op.outputs[0].name in conversion.float_tensors:
+        if op.outputs and op.outputs[0].name in conversion.float_tensors:
             kept += 1
             if op.outputs[0].dtype != "float32":
                 problems[f"{op.name} was to be left in float"] = None
