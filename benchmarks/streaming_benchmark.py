@@ -5,12 +5,12 @@ tfconv_export.export_streaming as a streaming file and as the file for whole
 windows that it equals. Without the streaming file a device runs the latter at
 every hop.
 
-What is timed is the interpreter's invoke() alone, of both files. Left out is
-what the caller does between two hops: with whole windows he moves the window's
-frames (t * c elements); with a streaming file, the states from its outputs to
-its inputs ("state, B"), or nothing if the states are internal. In C both are a
-copy of so many bytes; through Python they would hide the hop itself. Reading
-and updating of internal states is a part of invoke().
+What is timed is invoke() alone, of both interpreters. Left out is what the
+caller copies between two hops: of whole windows, the window's frames (t * c
+elements), to make room for the new ones; of streaming files, the states from
+the outputs to the inputs ("state, B"), or nothing where the file holds them and
+updates them in invoke(). In C that takes about as long for the one as for the
+other; through Python it would take longer than the hop.
 
   python -m benchmarks.streaming_benchmark
   python -m benchmarks.streaming_benchmark --json=streaming.json
@@ -117,18 +117,23 @@ class Files:
 
 
 def make_files(network: Network, quantize: str) -> Files:
-    """Exports both files, which computes the same, as the export proves.
+    """Exports both files, which compute the same, as the export proves.
 
     Raises:
         program.UsageError: if they cannot be made.
     """
     shape = (network.steps, network.channels)
-    # Weights that are the same in every run.
     keras.utils.set_random_seed(0)
     model = networks.streaming_ds_cnn(shape, network.filters, tfconv)
-    data = np.random.default_rng(0).standard_normal(
-        (_EXAMPLES, *shape), dtype=np.float32
+    generator = np.random.default_rng(0)
+    # As in trained networks no two biases are alike, which a file would share.
+    model.set_weights(
+        [
+            weight + generator.uniform(0.0, 0.1, weight.shape)
+            for weight in model.get_weights()
+        ]
     )
+    data = generator.standard_normal((_EXAMPLES, *shape), dtype=np.float32)
     options = {}
     if _STREAM_STATE.value != "external":
         options["state"] = _STREAM_STATE.value
