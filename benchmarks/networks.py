@@ -17,6 +17,7 @@ WAVENET_DILATIONS = (1, 2, 4, 8)
 TC_RESNET_FILTERS = (32, 48, 64)
 STEM_KERNEL_SIZE = 40
 STEM_STRIDES = 20
+STREAMING_MIN_STEPS = 29
 
 
 def ds_cnn(
@@ -91,6 +92,28 @@ def wavenet(
     return _classifier(inputs, keras_layers.ReLU()(keras_layers.Add()(skips)))
 
 
+def streaming_ds_cnn(
+    input_shape: tuple[int, int], filters: int, layers: ModuleType
+) -> keras.Model:
+    """Three separable blocks without padding over time, two of them residual.
+
+    The first halves the steps; the others look back with dilations of 2 and 4,
+    and what they add is cropped to the steps that are left.
+
+    Args:
+        input_shape: `(t, c)`, of which t is at least `STREAMING_MIN_STEPS`.
+        filters: int, of every block.
+        layers: the module with the layers.
+    """
+    inputs = keras.Input(input_shape)
+    x = _block(layers, inputs, filters, kernel_size=5, strides=2)
+    for dilation in (2, 4):
+        y = _block(layers, x, filters, kernel_size=3, dilation=dilation)
+        x = keras_layers.Cropping1D((2 * dilation, 0))(x)
+        x = keras_layers.Add()([y, x])
+    return _classifier(inputs, x)
+
+
 NETWORKS = {"ds_cnn": ds_cnn, "tc_resnet": tc_resnet, "wavenet": wavenet}
 
 
@@ -120,6 +143,11 @@ def _separable(
         dilation_rate=dilation,
         use_bias=False,
     )(x)
+
+
+def _block(layers, x, filters, kernel_size, strides=1, dilation=1):
+    x = _separable(layers, x, filters, kernel_size, strides, "valid", dilation)
+    return keras_layers.ReLU()(keras_layers.BatchNormalization()(x))
 
 
 def _causal(layers, x, kernel_size, dilation):
