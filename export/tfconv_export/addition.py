@@ -23,7 +23,7 @@ def not_taken_for_bias():
         return
 
     def plain(x1, x2):
-        if _spreads_over_channels(x1, x2):
+        if _spreads_over_channels(x1, x2) or _are_alike(x1, x2):
             return tf.add(x1, x2)
         return add(x1, x2)
 
@@ -42,4 +42,15 @@ def _spreads_over_channels(x1, x2) -> bool:
         and bool(x2.shape.rank)
         and x2.shape.rank > 1
         and x2.shape[-1] == 1
+    )
+
+
+def _are_alike(x1, x2) -> bool:
+    """One frame of channels and another; Keras's bias costs a RESHAPE."""
+    return (
+        isinstance(x1, tf.Tensor)
+        and isinstance(x2, tf.Tensor)
+        and x1.dtype == x2.dtype
+        and x1.shape.is_fully_defined()
+        and x1.shape == x2.shape
     )

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from tfconv.streaming import Stream
 from tfconv_export import conversion
+from tfconv_export import flat_means
 from tfconv_export import flatbuffer
 from tfconv_export import proof
 from tfconv_export.addition import not_taken_for_bias
@@ -86,7 +87,7 @@ def convert_step(
         content = streaming_twin.quantized_alike(
             content, tuple(names), whole.float_content, whole.content
         )
-    content = _in_order(content, step, names)
+    content = _in_order(flat_means.flattened(content), step, names)
     facts = flatbuffer.read(content)
     inputs, outputs = (
         {item.name: item for item in proof.endpoints(facts, kind)}

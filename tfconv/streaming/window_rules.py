@@ -79,6 +79,8 @@ def _cropped(call: Call, left: int, right: int, key=()) -> Treatment:
     frames = call.time.frames
 
     def function(inputs, *args, **kwargs):
+        if not key and inputs.shape[1] == frames:
+            return inputs
         return inputs[(slice(None), slice(frames), *key)]
 
     return Treatment(time, hold, function)

@@ -138,6 +138,7 @@ class _Editor:
         self._main = self._model.subgraphs[0]
         # Indices of what has been copied from the other file, by that index.
         self._copied = {}
+        self._buffers = {}
         self._rescaled = {}
         self._written = []
 
@@ -195,10 +196,16 @@ class _Editor:
             return self._as(ours, tensor)
         if theirs not in self._copied:
             tensor = copy.copy(tensor)
-            self._model.buffers.append(self._whole.model.buffers[tensor.buffer])
-            tensor.buffer = len(self._model.buffers) - 1
+            tensor.buffer = self._buffer(tensor.buffer)
             self._copied[theirs] = self._add(tensor)
         return self._copied[theirs]
+
+    def _buffer(self, theirs: int) -> int:
+        """Tensors that share a buffer there share one here."""
+        if theirs not in self._buffers:
+            self._model.buffers.append(self._whole.model.buffers[theirs])
+            self._buffers[theirs] = len(self._model.buffers) - 1
+        return self._buffers[theirs]
 
     def _as(self, index: int, wanted) -> int:
         """The tensor with the wanted scale, which it mostly has."""
