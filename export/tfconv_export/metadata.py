@@ -13,6 +13,8 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tfconv_export import flatbuffer_writing
+
 NAME = "TFLITE_METADATA"
 LABELS = "labels.txt"
 
@@ -65,7 +67,7 @@ def add(content: bytes, metadata: Metadata) -> bytes:
         *(other for other in model.metadata or () if not _is_ours(other)),
         entry,
     ]
-    added = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    added = flatbuffer_writing.write(model)
     if not metadata.labels:
         return added
     archive = io.BytesIO(added)

@@ -2,6 +2,7 @@
 
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tfconv_export import flatbuffer_writing
 from tfconv_export.flatbuffer import Facts
 
 
@@ -12,7 +13,7 @@ def read(content: bytes):
 
 def write(model) -> bytes:
     """The file of a `schema.ModelT`."""
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    return flatbuffer_writing.write(model)
 
 
 def name_of(tensor) -> str:
