@@ -66,7 +66,6 @@ METHODS = {
     "PRELU": "AddPrelu",
     "QUANTIZE": "AddQuantize",
     "READ_VARIABLE": "AddReadVariable",
-    "READ_VARIABLE": "AddReadVariable",
     "REDUCE_MAX": "AddReduceMax",
     "RELU": "AddRelu",
     "RELU6": "AddRelu6",
@@ -93,7 +92,6 @@ METHODS = {
     "TRANSPOSE_CONV": "AddTransposeConv",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "AddUnidirectionalSequenceLSTM",
     "UNPACK": "AddUnpack",
-    "VAR_HANDLE": "AddVarHandle",
     "VAR_HANDLE": "AddVarHandle",
     "ethos-u": "AddEthosU",
 }

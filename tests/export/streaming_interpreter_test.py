@@ -8,6 +8,7 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tfconv_export.streaming_interpreter import StreamingInterpreter
+from tfconv_export.streaming_variables import with_variables
 
 WINDOW, HOP = 24, 2
 SIGNAL = models.examples(80, 4, count=1, seed=3)[0]
@@ -25,17 +26,29 @@ def model():
     )
 
 
-@pytest.fixture(scope="module", params=["none", "int8"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("none", "external"),
+        ("int8", "external"),
+        ("none", "internal"),
+        ("int8", "internal"),
+    ],
+    ids="-".join,
+)
 def exported(request, model, tmp_path_factory):
+    quantize, state = request.param
     path = tmp_path_factory.mktemp("stream") / "stream.tflite"
     result = tfconv_export.export_streaming(
         model,
         path,
         HOP,
-        quantize=request.param,
+        quantize=quantize,
         representative_data=WINDOWS,
         also_whole=path.with_name("whole.tflite"),
     )
+    if state == "internal":
+        path.write_bytes(with_variables(path.read_bytes(), result.states))
     return path, result
 
 
@@ -75,6 +88,17 @@ def test_reset_forgets_frames_that_wait_too(exported):
     first = interpreter.feed(SIGNAL[:11])
     interpreter.reset()
     np.testing.assert_array_equal(interpreter.feed(SIGNAL[:11]), first)
+
+
+def test_two_on_one_file_do_not_disturb_each_other(exported):
+    path, _ = exported
+    alone = tfconv_export.StreamingInterpreter(path).feed(SIGNAL)
+    first, second = (tfconv_export.StreamingInterpreter(path) for _ in range(2))
+    found = []
+    for start in range(0, 80, 10):
+        second.feed(-SIGNAL[start : start + 10])
+        found.append(first.feed(SIGNAL[start : start + 10]))
+    np.testing.assert_array_equal(np.concatenate(found), alone)
 
 
 def test_frames_of_another_shape_are_refused(exported):
