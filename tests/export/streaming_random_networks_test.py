@@ -44,8 +44,12 @@ HEADS = {
     "flatten, dense": [LAYERS.Flatten, lambda: LAYERS.Dense(3)],
 }
 # What a file of integers may be refused for: the converter did not fuse the
-# layers of both files alike, or two layers do the same to the same tensor.
-REFUSED = r"no counterpart|cannot be told apart"
+# layers of both files alike, two layers do the same to the same tensor, or
+# XNNPACK cannot run the usual file: a layer's outputs are all 0.
+REFUSED = (
+    "no counterpart|cannot be told apart|"
+    "of the file for whole windows failed .*create XNNPACK runtime"
+)
 HOPS = 6
 
 
@@ -175,7 +179,9 @@ def compared(plan, signal, outputs, of_window):
         for name, value in given.items():
             wanted = np.asarray(expected[name])
             if wanted.ndim == 3:
-                wanted = wanted[:, -value.shape[1] :]
+                # A short window has fewer frames left than a hop makes.
+                frames = min(value.shape[1], wanted.shape[1])
+                value, wanted = value[:, -frames:], wanted[:, -frames:]
             yield value, wanted
 
 
@@ -247,3 +253,14 @@ def test_integer_files_are_the_whole_one_in_every_bit(data):
         with pytest.raises(tfconv_export.CheckError, match=REFUSED):
             raise error
         hypothesis.reject()
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_hop_may_make_more_frames_than_a_window_has_left(quantize):
+    inputs = x = keras.Input((21, 4), name="audio")
+    for dilation in (1, 3):
+        x = LAYERS.Conv1D(4, 5, dilation_rate=dilation, activation="relu")(x)
+    x = tfconv.DepthwiseConv1D(4, name="scores")(x)
+    model = models.randomize(keras.Model(inputs, x))
+    assert model.output_shape[1] == 2
+    assert check(model, 3, quantize)
