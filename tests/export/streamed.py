@@ -1,11 +1,15 @@
 """Streaming files on every runtime, by loops of the tests' own."""
 
+import contextlib
 import dataclasses
 import importlib.util
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from ai_edge_litert import interpreter as litert
+
+from tfconv_export import micro
 
 _RESOLVERS = {
     "xnnpack": litert.OpResolverType.AUTO,
@@ -15,6 +19,8 @@ _RESOLVERS = {
 RUNTIMES = [*_RESOLVERS]
 if importlib.util.find_spec("tflite_micro"):
     RUNTIMES.append("micro")
+
+ARENA = 1 << 20
 
 Values = dict[str, np.ndarray]
 
@@ -28,15 +34,24 @@ class Held:
     first: np.ndarray
 
 
+@contextlib.contextmanager
+def arenas_not_searched():
+    """The exporter looks for the smallest one, which takes it seconds."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(micro, "_smallest_arena", lambda *_: ARENA)
+        yield
+
+
 class File:
     """A file on one runtime: what its tensors hold, in and out, by name.
 
     Args:
         content: bytes of a file whose first signature is the model.
         runtime: string, one of `RUNTIMES`.
+        arena: int, bytes that TFLite Micro gets.
     """
 
-    def __init__(self, content: bytes, runtime: str):
+    def __init__(self, content: bytes, runtime: str, arena: int = ARENA):
         # LiteRT says where TFLite Micro's inputs and outputs are.
         self.interpreter = litert.Interpreter(
             model_content=content,
@@ -52,11 +67,9 @@ class File:
         self.outputs = self._runner.get_output_details()
         self._micro = None
         if runtime == "micro":
-            from tflite_micro.python.tflite_micro import runtime as micro
+            from tflite_micro.python.tflite_micro import runtime as tflm
 
-            self._micro = micro.Interpreter.from_bytes(
-                content, arena_size=1 << 20
-            )
+            self._micro = tflm.Interpreter.from_bytes(content, arena_size=arena)
 
     def run(self, **inputs: np.ndarray) -> Values:
         if self._micro is None:

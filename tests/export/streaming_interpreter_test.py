@@ -1,5 +1,8 @@
 """The streaming interpreter, against the model on whole windows."""
 
+import functools
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -26,30 +29,39 @@ def model():
     )
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        ("none", "external"),
-        ("int8", "external"),
-        ("none", "internal"),
-        ("int8", "internal"),
-    ],
-    ids="-".join,
-)
-def exported(request, model, tmp_path_factory):
-    quantize, state = request.param
-    path = tmp_path_factory.mktemp("stream") / "stream.tflite"
-    result = tfconv_export.export_streaming(
-        model,
-        path,
-        HOP,
-        quantize=quantize,
-        representative_data=WINDOWS,
-        also_whole=path.with_name("whole.tflite"),
-    )
-    if state == "internal":
-        path.write_bytes(with_variables(path.read_bytes(), result.states))
-    return path, result
+@pytest.fixture(scope="module")
+def written(model, tmp_path_factory):
+    """Mode -> the result, with the file's states outside."""
+
+    @functools.cache
+    def run(quantize):
+        path = tmp_path_factory.mktemp("stream") / "stream.tflite"
+        return tfconv_export.export_streaming(
+            model,
+            path,
+            HOP,
+            quantize=quantize,
+            representative_data=WINDOWS,
+            also_whole=path.with_name("whole.tflite"),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module", params=["external", "internal"])
+def state(request):
+    return request.param
+
+
+@pytest.fixture(scope="module", params=["none", "int8"])
+def exported(request, written, state):
+    result = written(request.param)
+    path = pathlib.Path(result.output)
+    if state == "external":
+        return path, result
+    inside = path.with_name("inside.tflite")
+    inside.write_bytes(with_variables(path.read_bytes(), result.states))
+    return inside, result
 
 
 def tolerance(result) -> float:

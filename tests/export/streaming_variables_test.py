@@ -16,6 +16,7 @@ from tests.export import tflite
 from tfconv_export import flatbuffer
 from tfconv_export import micro
 from tfconv_export import streaming_proof
+from tfconv_export.micro import _smallest_arena
 from tfconv_export.quantization import flatbuffer_edit
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.streaming_result import StreamingState
@@ -62,6 +63,12 @@ def exported(tmp_path_factory):
         return result, external, with_variables(external, result.states), whole
 
     return run
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _arenas_are_not_searched():
+    with streamed.arenas_not_searched():
+        yield
 
 
 def outputs(file: streamed.File, states=(), values=_SIGNAL):
@@ -265,6 +272,19 @@ def test_proof_finds_initial_values_that_a_microcontroller_resets_otherwise(
         if not check.passed
     }
     assert failed == {"TFLite Micro, a reset begins a new stream"}
+
+
+def test_smallest_arena_has_room_for_the_variables(exported):
+    pytest.importorskip("tflite_micro", reason="tflite-micro is not installed")
+    _, _, internal, _ = exported("int8")
+    least = _smallest_arena(internal, 1)
+    assert least < streamed.ARENA / 10
+    streamed.assert_same(
+        outputs(streamed.File(internal, "micro", least)),
+        outputs(streamed.File(internal, "micro")),
+    )
+    with pytest.raises(RuntimeError):
+        streamed.File(internal, "micro", least - micro.ARENA_ALIGNMENT)
 
 
 def test_firmware_is_told_of_the_variables(exported):
