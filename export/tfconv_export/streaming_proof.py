@@ -80,7 +80,7 @@ def compare_exactly(
 
     def judge(runtime: str, found, expected) -> Check:
         different = sum(
-            not np.array_equal(ours[name], newest(theirs[name], ours[name]))
+            not np.array_equal(*newest(ours[name], theirs[name]))
             for ours, theirs in zip(found, expected, strict=True)
             for name in theirs
         )
@@ -119,13 +119,11 @@ def compare_closely(
     def judge(runtime: str, found, expected) -> Check:
         worst, passed = 0.0, bool(found)
         for name in expected[0] if expected else ():
-            ours = np.stack([outputs[name] for outputs in found])
-            theirs = np.stack(
-                [
-                    newest(whole[name], outputs[name])
-                    for whole, outputs in zip(expected, found, strict=True)
-                ]
-            )
+            pairs = [
+                newest(outputs[name], whole[name])
+                for outputs, whole in zip(found, expected, strict=True)
+            ]
+            ours, theirs = map(np.stack, zip(*pairs, strict=True))
             width = float(np.ptp(theirs)) or 1.0
             error = float(np.abs(ours - theirs).max() / width)
             # NaN is not less than anything, and so does not pass.
@@ -139,11 +137,17 @@ def compare_closely(
     return _compare(content, plan, states, given, lambda _: reference, judge)
 
 
-def newest(whole: np.ndarray, stream: np.ndarray) -> np.ndarray:
-    """Of a window's output, what a stream gives at the last hop."""
-    if whole.shape == stream.shape:
-        return whole
-    return whole[:, -stream.shape[1] :]
+def newest(
+    stream: np.ndarray, whole: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of a hop's output and a window's, the last frames that both have.
+
+    A window has more of them than a hop, or less, if it is little longer.
+    """
+    if stream.shape == whole.shape:
+        return stream, whole
+    frames = min(stream.shape[1], whole.shape[1])
+    return stream[:, -frames:], whole[:, -frames:]
 
 
 def _compare(content, plan, states, given, expected_on, judge) -> list[Check]:

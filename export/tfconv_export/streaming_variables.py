@@ -74,13 +74,11 @@ class _Editor:
         A variable is read where it is needed first, and assigned as soon as
         its next value is there: that takes the least memory.
         """
-        made = {
-            index for operator in self._main.operators
-            for index in operator.outputs
-        }  # fmt: skip
         unread = dict(zip(inputs, handles, strict=True))
         unassigned = list(zip(outputs, inputs, handles, strict=True))
-        missing = made | set(inputs)
+        missing = set(inputs)
+        for operator in self._main.operators:
+            missing.update(operator.outputs)
         ordered = []
 
         def read(indices) -> None:
@@ -122,7 +120,7 @@ class _Editor:
         made = {}
         for state, index in zip(states, inputs, strict=True):
             dtype = self._main.tensors[index].type
-            key = (state.shape, state.initial_value)
+            key = (state.shape, state.initial_value, dtype)
             if key not in made:
                 made[key] = self._initial(graph, state, dtype)
             handle, var_handle = self._handle(graph, state)

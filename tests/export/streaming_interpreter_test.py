@@ -1,5 +1,8 @@
 """The streaming interpreter, against the model on whole windows."""
 
+import functools
+import pathlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +11,7 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tfconv_export.streaming_interpreter import StreamingInterpreter
+from tfconv_export.streaming_variables import with_variables
 
 WINDOW, HOP = 24, 2
 SIGNAL = models.examples(80, 4, count=1, seed=3)[0]
@@ -25,18 +29,39 @@ def model():
     )
 
 
+@pytest.fixture(scope="module")
+def written(model, tmp_path_factory):
+    """Mode -> the result, with the file's states outside."""
+
+    @functools.cache
+    def run(quantize):
+        path = tmp_path_factory.mktemp("stream") / "stream.tflite"
+        return tfconv_export.export_streaming(
+            model,
+            path,
+            HOP,
+            quantize=quantize,
+            representative_data=WINDOWS,
+            also_whole=path.with_name("whole.tflite"),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module", params=["external", "internal"])
+def state(request):
+    return request.param
+
+
 @pytest.fixture(scope="module", params=["none", "int8"])
-def exported(request, model, tmp_path_factory):
-    path = tmp_path_factory.mktemp("stream") / "stream.tflite"
-    result = tfconv_export.export_streaming(
-        model,
-        path,
-        HOP,
-        quantize=request.param,
-        representative_data=WINDOWS,
-        also_whole=path.with_name("whole.tflite"),
-    )
-    return path, result
+def exported(request, written, state):
+    result = written(request.param)
+    path = pathlib.Path(result.output)
+    if state == "external":
+        return path, result
+    inside = path.with_name("inside.tflite")
+    inside.write_bytes(with_variables(path.read_bytes(), result.states))
+    return inside, result
 
 
 def tolerance(result) -> float:
@@ -75,6 +100,17 @@ def test_reset_forgets_frames_that_wait_too(exported):
     first = interpreter.feed(SIGNAL[:11])
     interpreter.reset()
     np.testing.assert_array_equal(interpreter.feed(SIGNAL[:11]), first)
+
+
+def test_two_on_one_file_do_not_disturb_each_other(exported):
+    path, _ = exported
+    alone = tfconv_export.StreamingInterpreter(path).feed(SIGNAL)
+    first, second = (tfconv_export.StreamingInterpreter(path) for _ in range(2))
+    found = []
+    for start in range(0, 80, 10):
+        second.feed(-SIGNAL[start : start + 10])
+        found.append(first.feed(SIGNAL[start : start + 10]))
+    np.testing.assert_array_equal(np.concatenate(found), alone)
 
 
 def test_frames_of_another_shape_are_refused(exported):
