@@ -81,13 +81,18 @@ class TFLiteMicro:
         self.is_slow = True
         facts = flatbuffer.read(content)
         self.holds_states = _variables(facts) > 0
-        self.arena_bytes = _smallest_arena(content, len(facts.inputs))
+        self._content, self._count = content, len(facts.inputs)
+        _occupied_arena(self._content, self._count)
         self._interpreter = runtime.Interpreter.from_bytes(
-            content, arena_size=self.arena_bytes
+            content, arena_size=_LARGE_ARENA
         )
         signature = facts.signatures[0]
         self._inputs = _places(signature.inputs, facts.inputs)
         self._outputs = _places(signature.outputs, facts.outputs)
+
+    @functools.cached_property
+    def arena_bytes(self) -> int:
+        return _smallest_arena(self._content, self._count)
 
     def run(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Runs the file once.
@@ -230,24 +235,34 @@ def _places(
 
 
 # A file is loaded to be compared and to be judged.
-@functools.lru_cache(maxsize=1)
-def _smallest_arena(content: bytes, inputs: int) -> int:
-    """Bytes of the smallest arena in which a file with `inputs` inputs runs.
+@functools.lru_cache(maxsize=4)
+def _occupied_arena(content: bytes, inputs: int) -> int:
+    """How many bytes of a large arena a file with `inputs` inputs occupies.
 
-    TFLite Micro records how much of an arena is occupied in the end. To plan
-    it takes more, and gives it back: small files with many operators do not
-    run in what they occupy. So the search goes upwards from there.
+    Raises:
+        CheckError: if it does not run.
     """
     plenty = _probe(content, inputs, _LARGE_ARENA)
     recorded = re.search(r"Arena allocation total (\d+) bytes", plenty.stderr)
     if plenty.returncode or not recorded:
         raise CheckError(_reason(plenty))
+    return int(recorded[1])
+
+
+@functools.lru_cache(maxsize=4)
+def _smallest_arena(content: bytes, inputs: int) -> int:
+    """Bytes of the smallest arena in which the file runs.
+
+    TFLite Micro records how much of an arena is occupied in the end. To plan
+    it takes more, and gives it back: small files with many operators do not
+    run in what they occupy. So the search goes upwards from there.
+    """
 
     def fits(units: int) -> bool:
         arena = units * ARENA_ALIGNMENT
         return _probe(content, inputs, arena).returncode == 0
 
-    smallest = -(-int(recorded[1]) // ARENA_ALIGNMENT)
+    smallest = -(-_occupied_arena(content, inputs) // ARENA_ALIGNMENT)
     if fits(smallest):
         return smallest * ARENA_ALIGNMENT
     large = _LARGE_ARENA // ARENA_ALIGNMENT

@@ -218,7 +218,7 @@ def test_operator_that_it_lacks_is_named_and_nothing_else_is_said(capfd):
 def test_crash_of_tflite_micro_is_a_sentence_and_not_a_crash(monkeypatch):
     # It does not survive an arena that cannot hold its own objects.
     monkeypatch.setattr(micro, "_LARGE_ARENA", 64)
-    micro._smallest_arena.cache_clear()
+    micro._occupied_arena.cache_clear()
     with pytest.raises(CheckError, match=r"crashes on this file \(SIG"):
         micro.TFLiteMicro(one_layer())
 

@@ -1,15 +1,11 @@
 """Streaming files on every runtime, by loops of the tests' own."""
 
-import contextlib
 import dataclasses
 import importlib.util
 from collections.abc import Iterator
 
 import numpy as np
-import pytest
 from ai_edge_litert import interpreter as litert
-
-from tfconv_export import micro
 
 _RESOLVERS = {
     "xnnpack": litert.OpResolverType.AUTO,
@@ -32,14 +28,6 @@ class Held:
     name: str
     output_name: str
     first: np.ndarray
-
-
-@contextlib.contextmanager
-def arenas_not_searched():
-    """The exporter looks for the smallest one, which takes it seconds."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(micro, "_smallest_arena", lambda *_: ARENA)
-        yield
 
 
 class File:

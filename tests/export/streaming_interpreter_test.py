@@ -11,7 +11,6 @@ import tfconv
 import tfconv_export
 from tests.export import models
 from tfconv_export.streaming_interpreter import StreamingInterpreter
-from tfconv_export.streaming_variables import with_variables
 
 WINDOW, HOP = 24, 2
 SIGNAL = models.examples(80, 4, count=1, seed=3)[0]
@@ -31,16 +30,17 @@ def model():
 
 @pytest.fixture(scope="module")
 def written(model, tmp_path_factory):
-    """Mode -> the result, with the file's states outside."""
+    """Mode, and where the states are -> the result."""
 
     @functools.cache
-    def run(quantize):
+    def run(quantize, state="external"):
         path = tmp_path_factory.mktemp("stream") / "stream.tflite"
         return tfconv_export.export_streaming(
             model,
             path,
             HOP,
             quantize=quantize,
+            state=state,
             representative_data=WINDOWS,
             also_whole=path.with_name("whole.tflite"),
         )
@@ -55,13 +55,8 @@ def state(request):
 
 @pytest.fixture(scope="module", params=["none", "int8"])
 def exported(request, written, state):
-    result = written(request.param)
-    path = pathlib.Path(result.output)
-    if state == "external":
-        return path, result
-    inside = path.with_name("inside.tflite")
-    inside.write_bytes(with_variables(path.read_bytes(), result.states))
-    return inside, result
+    result = written(request.param, state)
+    return pathlib.Path(result.output), result
 
 
 def tolerance(result) -> float:

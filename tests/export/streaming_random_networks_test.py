@@ -48,12 +48,6 @@ REFUSED = "no counterpart|cannot be told apart"
 HOPS = 6
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _arenas_are_not_searched():
-    with streamed.arenas_not_searched():
-        yield
-
-
 def convolve(draw, x, padding, kinds=tuple(CONVOLUTIONS), strides=None):
     """A convolution, perhaps normalized, and its activation."""
     if strides is None:

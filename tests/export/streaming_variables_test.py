@@ -65,12 +65,6 @@ def exported(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _arenas_are_not_searched():
-    with streamed.arenas_not_searched():
-        yield
-
-
 def outputs(file: streamed.File, states=(), values=_SIGNAL):
     return list(streamed.stream(file, states, _HOP, values))
 

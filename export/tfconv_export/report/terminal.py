@@ -248,6 +248,8 @@ def print_facts(
     for (key, kind), tensors in ends.items():
         for name, tensor in tensors.items():
             table.add_row(*map(_escape, (key, kind, name)), *_row(tensor))
+        if not tensors:  # as those that reset a stream
+            table.add_row(_escape(key), kind, "(none)")
     console.print(table)
     table = _table("operator", "constants", "output", "dtype", "quantization")
     for operator in facts.operators:
@@ -260,6 +262,8 @@ def print_facts(
         for tensor in operator.outputs:
             table.add_row(_escape(name), constants, *_row(tensor))
             name = constants = ""
+        if not operator.outputs:  # as CALL_ONCE and ASSIGN_VARIABLE
+            table.add_row(_escape(name), constants)
     console.print(table)
 
 
