@@ -48,7 +48,7 @@ _HOLDOUT = flags.DEFINE_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "quickstart_output", "Where the models go."
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the data.", 1)
+_EPOCHS = flags.DEFINE_integer("epochs", 20, "Passes over the data.", 1)
 _EXAMPLES = flags.DEFINE_integer("examples", 2000, "Made-up recordings.", 100)
 _SEED = flags.DEFINE_integer("seed", 0, "The same seed, the same result.", 0)
 
@@ -235,8 +235,8 @@ def features_of(signal: np.ndarray) -> np.ndarray:
 
 def build_model(labels: int) -> keras.Model:
     """A DS-CNN over time, with the mel bands as channels."""
-    inputs = outputs = keras.Input((WINDOW, BANDS), name="log_mel")
-    for kernel_size, strides in ((5, 2), (5, 1), (9, 2), (9, 1)):
+    inputs = outputs = keras.Input((WINDOW, BANDS), name="mel")
+    for kernel_size, strides in ((9, 2), (7, 1), (5, 2), (5, 1)):
         # Without padding, so that it can run frame by frame.
         outputs = tfconv.SeparableConv1D(
             96, kernel_size, strides=strides, use_bias=False
