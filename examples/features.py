@@ -1,4 +1,4 @@
-"""Mel features of a live signal, frame by frame.
+"""Log-mel features of a live signal, frame by frame.
 
 Training and examples/live.py take them from here: the numbers are the same
 whether a recording comes at once or in pieces.
@@ -12,8 +12,8 @@ BANDS = 40
 WINDOW = (SAMPLE_RATE - FRAME) // HOP + 1  # frames of one second
 SPECTRUM = 256
 
-# Per-channel energy normalization, as its authors write it.
-SMOOTHING, GAIN, OFFSET, ROOT, SILENCE = 0.05, 0.9, 2, 0.5, 1e-4
+MEMORY = 15  # frames of the running average
+DEPTH, FADING = 8, 0.02  # in nats: 35 dB are heard; 9 dB fade in a second
 
 
 def mel_filters() -> np.ndarray:
@@ -30,12 +30,12 @@ def mel_filters() -> np.ndarray:
 
 
 class Features:
-    """Mel frames, each band relative to its own running average.
+    """Log-mel frames, less a running average of each band.
 
-    The gain and the color of a microphone hardly matter then, as with the mean
-    or the maximum of a whole recording, which nobody knows while it goes on:
-    Y. Wang and others, "Trainable Frontend For Robust and Far-Field Keyword
-    Spotting", 2017, section 2.
+    The gain and the color of a microphone do not matter then, as with the mean
+    or the maximum of a whole recording, which nobody knows while it goes on.
+    (Filters of log spectra over time: H. Hermansky and N. Morgan, "RASTA
+    processing of speech", 1994.)
     """
 
     filters = mel_filters()
@@ -44,6 +44,7 @@ class Features:
     def __init__(self):
         self.waiting = None
         self.average = None
+        self.loudest = None
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
         """Takes the next samples: (..., n) -> float32 (..., frames, bands).
@@ -59,13 +60,19 @@ class Features:
         for number in range(count):
             frame = samples[..., number * HOP : number * HOP + FRAME]
             power = np.abs(np.fft.rfft(frame * self.taper, SPECTRUM)) ** 2
-            frames[..., number, :] = self.normalized(power @ self.filters)
+            log = np.log(power @ self.filters + 1e-8)
+            frames[..., number, :] = self.normalized(log)
         return frames
 
-    def normalized(self, mel: np.ndarray) -> np.ndarray:
+    def normalized(self, log: np.ndarray) -> np.ndarray:
         """One frame, (..., bands)."""
+        loudest = log.max(axis=-1, keepdims=True)
+        if self.loudest is not None:
+            loudest = np.maximum(loudest, self.loudest - FADING)
+        self.loudest, floor = loudest, loudest - DEPTH
+        log = np.maximum(log, floor)
         if self.average is None:
-            self.average = mel
-        self.average = self.average + SMOOTHING * (mel - self.average)
-        ratio = mel / (self.average + SILENCE) ** GAIN
-        return (ratio + OFFSET) ** ROOT - OFFSET**ROOT
+            self.average = log
+        average = self.average + (log - self.average) / MEMORY
+        self.average = np.maximum(average, floor)
+        return (log - self.average) / 4

@@ -48,7 +48,7 @@ _HOLDOUT = flags.DEFINE_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "quickstart_output", "Where the models go."
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 20, "Passes over the data.", 1)
+_EPOCHS = flags.DEFINE_integer("epochs", 30, "Passes over the data.", 1)
 _EXAMPLES = flags.DEFINE_integer("examples", 2000, "Made-up recordings.", 100)
 _SEED = flags.DEFINE_integer("seed", 0, "The same seed, the same result.", 0)
 
@@ -203,7 +203,7 @@ def augmented_features(audio: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     signal = tf.concat([tf.roll(audio, 1, 0), audio], 1)
     loudness = tf.sqrt(tf.reduce_mean(signal**2, 1, keepdims=True)) + 1e-3
     noise = tf.random.stateless_normal(signal.shape, next(seeds))
-    signal += noise * loudness * 10 ** -uniform(0.25, 2)
+    signal += noise * loudness * 10 ** -uniform(0.25, 3.5)
     frames = tf.numpy_function(
         lambda samples: Features().feed(samples), [signal], tf.float32, False
     )
@@ -235,7 +235,7 @@ def features_of(signal: np.ndarray) -> np.ndarray:
 
 def build_model(labels: int) -> keras.Model:
     """A DS-CNN over time, with the mel bands as channels."""
-    inputs = outputs = keras.Input((WINDOW, BANDS), name="mel")
+    inputs = outputs = keras.Input((WINDOW, BANDS), name="log_mel")
     for kernel_size, strides in ((9, 2), (7, 1), (5, 2), (5, 1)):
         # Without padding, so that it can run frame by frame.
         outputs = tfconv.SeparableConv1D(

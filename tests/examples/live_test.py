@@ -37,7 +37,7 @@ def _signal(count, seed):
     signal = rng.normal(size=8000 * (2 + count * 3 // 2)) * 0.003
     said = []
     for number, word in enumerate(rng.choice([*PITCH], count)):
-        start = 0.7 + 1.5 * number
+        start = 1.2 + 1.5 * number
         tone = programs.sine(PITCH[word], 8000, 0.5)
         first = round(start * 8000)
         signal[first : first + len(tone)] += tone
@@ -110,27 +110,35 @@ def test_features_in_pieces_are_those_of_the_whole():
         np.testing.assert_array_equal(fed, whole)
 
 
-def test_features_are_pcen_of_a_mel_spectrogram():
+def test_features_are_log_mel_less_a_running_average():
     rng = np.random.default_rng(0)
-    signal = rng.normal(size=9000).astype("float32")
+    signal = rng.normal(size=9000) * np.linspace(1, 0.01, 9000)
+    signal = signal.astype("float32")
     power = np.abs(tf.signal.stft(signal, 200, 80, 256).numpy()) ** 2.0
     mel = power.astype("float64") @ tf.signal.linear_to_mel_weight_matrix(
         40, 129, 8000, 20, 4000, tf.float64
     )
-    average, expected = mel[0], []
-    for frame in mel:
-        average = 0.95 * average + 0.05 * frame
-        expected.append(np.sqrt(frame / (average + 1e-4) ** 0.9 + 2) - 2**0.5)
+    log = np.log(mel + 1e-8)
+    peaks = log.max(axis=1)
+    average, expected = None, []
+    for now, frame in enumerate(log):
+        # 35 dB, or 8 nats, below all peaks, which fade by 0.02 each frame.
+        fading = peaks[: now + 1] - 0.02 * np.arange(now, -1, -1)
+        frame = frame.clip(fading.max() - 8)
+        average = frame if average is None else average
+        average = average * 14 / 15 + frame / 15
+        average = average.clip(fading.max() - 8)
+        expected.append((frame - average) / 4)
     np.testing.assert_allclose(
-        features.Features().feed(signal), expected, rtol=1e-3, atol=1e-4
+        features.Features().feed(signal), expected, rtol=1e-3, atol=1e-3
     )
 
 
-def test_the_gain_of_a_microphone_hardly_matters():
+def test_the_gain_of_a_microphone_does_not_matter():
     signal, _ = _signal(3, seed=0)
     loud = features.Features().feed(signal)
-    quiet = features.Features().feed(signal / 2)
-    assert np.corrcoef(loud.ravel(), quiet.ravel())[0, 1] > 0.99
+    quiet = features.Features().feed(signal / 4)
+    np.testing.assert_allclose(quiet, loud, atol=1e-2)
 
 
 def test_spots_the_words_of_a_recording_and_draws_them(
@@ -152,7 +160,7 @@ def test_spots_the_words_of_a_recording_and_draws_them(
     lines = out.splitlines()[: len(said)]
     assert [line.split()[2] for line in lines] == [word.word for word in said]
     for line, word in zip(lines, said, strict=True):
-        assert float(line.split()[0]) == pytest.approx(word.middle, abs=0.25)
+        assert float(line.split()[0]) == pytest.approx(word.middle, abs=0.3)
     # 11 s are 1098 frames, or 274 hops; the first whole window is at the 25th.
     assert f"0 of {250 * 3} outputs differ from" in out
     png = (tmp_path / "live.png").read_bytes()
