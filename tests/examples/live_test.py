@@ -34,10 +34,10 @@ def _network(classes):
 def _signal(count, seed):
     """Tones of 0.5 s every 1.5 s in noise, and where they are."""
     rng = np.random.default_rng(seed)
-    signal = rng.normal(size=8000 * (2 + count * 3 // 2)) * 0.003
+    signal = rng.normal(size=8000 * (4 + count * 3 // 2)) * 0.003
     said = []
     for number, word in enumerate(rng.choice([*PITCH], count)):
-        start = 1.2 + 1.5 * number
+        start = 3 + 1.5 * number
         tone = programs.sine(PITCH[word], 8000, 0.5)
         first = round(start * 8000)
         signal[first : first + len(tone)] += tone
@@ -62,7 +62,7 @@ def files(tmp_path_factory):
     model = _network(3)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.Adam(0.01), loss)
-    model.fit(windows, labels, epochs=12, verbose=0)
+    model.fit(windows, labels, epochs=40, verbose=0)
     tfconv_export.export_streaming(
         model,
         folder / "stream.tflite",
@@ -161,8 +161,8 @@ def test_spots_the_words_of_a_recording_and_draws_them(
     assert [line.split()[2] for line in lines] == [word.word for word in said]
     for line, word in zip(lines, said, strict=True):
         assert float(line.split()[0]) == pytest.approx(word.middle, abs=0.3)
-    # 11 s are 1098 frames, or 274 hops; the first whole window is at the 25th.
-    assert f"0 of {250 * 3} outputs differ from" in out
+    # 13 s are 1298 frames, or 324 hops; the first whole window is at the 25th.
+    assert f"0 of {300 * 3} outputs differ from" in out
     png = (tmp_path / "live.png").read_bytes()
     assert png.startswith(b"\x89PNG")
     assert int.from_bytes(png[16:20], "big") == 1440
@@ -187,7 +187,7 @@ def test_the_file_of_another_network_fails_the_check(
         f"--check={tmp_path / 'other.tflite'}",
         status=1,
     )
-    assert "of 750 outputs differ" in complaint
+    assert "of 900 outputs differ" in complaint
 
 
 @pytest.mark.parametrize("rate, channels", [(16000, 1), (44100, 2)])
