@@ -16,18 +16,23 @@ import os
 import pathlib
 import sys
 import time
-import wave
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+import spotting
 import tensorflow as tf
+import wav_files
 from absl import app
 from absl import flags
 from absl import logging
 from ai_edge_litert.interpreter import Interpreter
+from features import BANDS
+from features import SAMPLE_RATE
+from features import WINDOW
+from features import Features
 
 import tfconv
 import tfconv_export
@@ -43,16 +48,14 @@ _HOLDOUT = flags.DEFINE_string(
 _OUTPUT_DIR = flags.DEFINE_string(
     "output_dir", "quickstart_output", "Where the models go."
 )
-_EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the data.", 1)
+_EPOCHS = flags.DEFINE_integer("epochs", 30, "Passes over the data.", 1)
 _EXAMPLES = flags.DEFINE_integer("examples", 2000, "Made-up recordings.", 100)
 _SEED = flags.DEFINE_integer("seed", 0, "The same seed, the same result.", 0)
 
-# All recordings are brought to one second at this rate: enough for words.
-SAMPLES = SAMPLE_RATE = 8000
-FRAME, HOP = SAMPLE_RATE // 40, SAMPLE_RATE // 100  # 25 ms, every 10 ms
-FRAMES = (SAMPLES - FRAME) // HOP + 1
-MEL_BANDS = 40
-BATCH = 64
+SAMPLES = SAMPLE_RATE  # All recordings are brought to one second.
+SECOND = 100  # frames
+BATCH, CUT = 64, 16
+NOTHING = "_nothing_"
 
 # The words of a made-up language: three formants in Hz for every letter.
 LOWEST, HIGHEST = (250, 800, 2000), (800, 2000, 3600)
@@ -103,33 +106,11 @@ def make_up_recordings(count: int, seed: int) -> Recordings:
     return np.stack(audio), labels, files, WORDS
 
 
-def resample(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """The same sound at another rate, by cutting or padding its spectrum."""
-    count = max(1, round(len(audio) * new_rate / rate))
-    spectrum = np.fft.rfft(audio)[: count // 2 + 1]
-    return np.fft.irfft(spectrum, count) * (count / len(audio))
-
-
 def read_wav(path: pathlib.Path) -> np.ndarray:
     """The middle second of a WAV file of any rate, length and channels."""
-    try:
-        with wave.open(str(path)) as file:
-            channels, width, rate, *_ = file.getparams()
-            content = file.readframes(file.getnframes())
-    except (OSError, EOFError, wave.Error) as error:
-        reason = str(error) or "it ends too early"
-        raise UsageError(f"Cannot read {path} as WAV: {reason}.") from error
-    if width != 2:
-        raise UsageError(f"{path} is {8 * width}-bit audio, not 16-bit.")
-    content = content[: len(content) // (2 * channels) * 2 * channels]
-    if not content or not rate:
-        raise UsageError(f"{path} has no audio in it.")
-    audio = np.frombuffer(content, "<i2").reshape(-1, channels).mean(axis=1)
-    audio = resample(audio / 2**15, rate, SAMPLE_RATE)
-    audio = np.pad(audio, SAMPLES // 2)
+    audio = np.pad(wav_files.read(path, SAMPLE_RATE), SAMPLES // 2)
     start = (len(audio) - SAMPLES) // 2
-    audio = audio[start : start + SAMPLES]
-    return audio.astype("float32")
+    return audio[start : start + SAMPLES]
 
 
 def read_recordings(data_dir: pathlib.Path) -> Recordings:
@@ -171,28 +152,43 @@ def choose_test(files: list[str], holdout: str | None, seed: int) -> np.ndarray:
     return test
 
 
-# 2. Features: log-mel, computed by tf.signal in a tf.data pipeline.
+def string_together(
+    audio: np.ndarray, words: list[str], rng: np.random.Generator
+) -> tuple[np.ndarray, list[spotting.Word]]:
+    """A long recording of all with pauses, and where the words are in it."""
+    pieces, said, now = [], [], 0
+    for spoken, word in zip(audio, words, strict=True):
+        pieces.append(np.zeros(int(rng.uniform(0.2, 1) * SAMPLE_RATE)))
+        now += len(pieces[-1])
+        spoken = np.trim_zeros(spoken)
+        fade = np.minimum(1, np.arange(len(spoken)) / 160)
+        pieces.append(spoken * fade * fade[::-1])
+        start, now = now, now + len(spoken)
+        said.append(spotting.Word(start / SAMPLE_RATE, now / SAMPLE_RATE, word))
+    signal = np.concatenate([*pieces, np.zeros(SAMPLES)]).astype("float32")
+    # No room is silent: noise 30 dB below the words.
+    loudness = np.sqrt(np.mean(audio**2))
+    signal += rng.normal(size=len(signal)) * loudness / 30
+    return signal, said
 
 
-def log_mel(audio: tf.Tensor) -> tf.Tensor:
-    """(b, samples) -> (b, frames, mel bands)."""
-    spectrum = tf.abs(tf.signal.stft(audio, FRAME, HOP, 256)) ** 2
-    mel = tf.signal.linear_to_mel_weight_matrix(
-        MEL_BANDS, spectrum.shape[-1], SAMPLE_RATE, 20, SAMPLE_RATE / 2
-    )
-    log = tf.math.log(tf.matmul(spectrum, mel) + 1e-8)
-    # The upper 52 dB, and each band relative to its own loudest frame: the
-    # gain and the color of the microphone do not matter.
-    log = tf.maximum(log, tf.reduce_max(log, [1, 2], keepdims=True) - 12)
-    return (log - tf.reduce_max(log, 1, keepdims=True)) / 6
+# 2. Features: those of a live signal, in a tf.data pipeline.
 
 
-def augmented_log_mel(audio: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-    """What others would have recorded; another seed for every batch."""
+def augmented_features(audio: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+    """What others would have recorded; another seed for every batch.
+
+    A window hears what the signal was before, so each recording follows on
+    another one. After their windows come CUT that lie between the two, with
+    words that are cut off.
+
+    Returns:
+        float32 of (BATCH + CUT, WINDOW, BANDS).
+    """
     seeds = iter(tf.unstack(tf.random.split(seed, 8)))
 
-    def uniform(low, high):
-        shape = (tf.shape(audio)[0], 1)
+    def uniform(low, high, count=BATCH):
+        shape = (count, 1)
         return tf.random.stateless_uniform(shape, next(seeds), low, high)
 
     # Played faster, a voice is higher and its vocal tract shorter.
@@ -204,15 +200,22 @@ def augmented_log_mel(audio: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     right = tf.gather(audio, before + 1, batch_dims=1)
     audio = left + (at - tf.floor(at)) * (right - left)
 
-    loudness = tf.sqrt(tf.reduce_mean(audio**2, 1, keepdims=True))
-    noise = tf.random.stateless_normal(tf.shape(audio), next(seeds))
-    features = log_mel(audio + noise * loudness * 10 ** -uniform(0.25, 2))
+    signal = tf.concat([tf.roll(audio, 1, 0), audio], 1)
+    loudness = tf.sqrt(tf.reduce_mean(signal**2, 1, keepdims=True)) + 1e-3
+    noise = tf.random.stateless_normal(signal.shape, next(seeds))
+    signal += noise * loudness * 10 ** -uniform(0.25, 3.5)
+    frames = tf.numpy_function(
+        lambda samples: Features().feed(samples), [signal], tf.float32, False
+    )
+    words, cut = frames[:, SECOND:], frames[:CUT, SECOND // 2 :][:, :WINDOW]
+    features = tf.concat([words, cut], 0)
+    features = tf.ensure_shape(features, (BATCH + CUT, WINDOW, BANDS))
 
     # SpecAugment: nothing may hang on one moment or on one band.
     average = tf.reduce_mean(features, [1, 2], keepdims=True)
-    for axis, size, widest in ((1, FRAMES, 10), (2, MEL_BANDS, 8)):
-        width = uniform(0, widest)
-        start = uniform(0, 1) * (size - width)
+    for axis, size, widest in ((1, WINDOW, 10), (2, BANDS, 8)):
+        width = uniform(0, widest, BATCH + CUT)
+        start = uniform(0, 1, BATCH + CUT) * (size - width)
         index = tf.range(size, dtype=tf.float32)
         masked = (index >= start) & (index < start + width)
         masked = tf.expand_dims(masked, 3 - axis)
@@ -220,10 +223,11 @@ def augmented_log_mel(audio: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
     return features
 
 
-def features_of(audio: np.ndarray) -> np.ndarray:
-    """What the device will see: float32 of (n, frames, mel bands)."""
-    dataset = tf.data.Dataset.from_tensor_slices(audio).batch(256).map(log_mel)
-    return np.concatenate([*dataset.as_numpy_iterator()])
+def features_of(signal: np.ndarray) -> np.ndarray:
+    """Of each second of a signal: float32 of (n, WINDOW, BANDS)."""
+    frames = Features().feed(signal)
+    starts = range(0, len(frames) - WINDOW + 1, SECOND)
+    return np.stack([frames[start : start + WINDOW] for start in starts])
 
 
 # 3. Model, and its training with XLA.
@@ -231,10 +235,11 @@ def features_of(audio: np.ndarray) -> np.ndarray:
 
 def build_model(labels: int) -> keras.Model:
     """A DS-CNN over time, with the mel bands as channels."""
-    inputs = outputs = keras.Input((FRAMES, MEL_BANDS), name="log_mel")
-    for strides in (2, 1, 2, 1):
+    inputs = outputs = keras.Input((WINDOW, BANDS), name="log_mel")
+    for kernel_size, strides in ((9, 2), (7, 1), (5, 2), (5, 1)):
+        # Without padding, so that it can run frame by frame.
         outputs = tfconv.SeparableConv1D(
-            96, 9, strides=strides, padding="same", use_bias=False
+            96, kernel_size, strides=strides, use_bias=False
         )(outputs)
         # A short training has too few steps for the default momentum.
         outputs = keras.layers.BatchNormalization(momentum=0.9)(outputs)
@@ -246,16 +251,28 @@ def build_model(labels: int) -> keras.Model:
 
 
 def train(model: keras.Model, audio: np.ndarray, labels: np.ndarray) -> None:
-    """Trains the model in place, on another augmentation in every epoch."""
-    targets = np.eye(model.output_shape[-1], dtype="float32")[labels]
-    dataset = tf.data.Dataset.from_tensor_slices((audio, targets))
+    """Trains the model in place, on another augmentation in every epoch.
+
+    Its last class is for pauses, of which a tenth is added, and for words that
+    are cut off.
+    """
+    nothing = model.output_shape[-1] - 1
+    pauses = len(audio) // 9
+    audio = np.pad(audio, [(0, pauses), (0, 0)])
+    labels = np.pad(labels, (0, pauses), constant_values=nothing)
+    dataset = tf.data.Dataset.from_tensor_slices((audio, labels))
     dataset = dataset.shuffle(len(audio), _SEED.value).repeat()
     # A shorter last batch would be another shape, for XLA to compile again.
     dataset = dataset.batch(BATCH, drop_remainder=True)
     seeds = tf.data.Dataset.random(_SEED.value).batch(2)
+
+    def prepare(batch, seed):
+        labels = tf.pad(batch[1], [(0, CUT)], constant_values=nothing)
+        targets = tf.one_hot(labels, nothing + 1)
+        return augmented_features(batch[0], seed), targets
+
     dataset = tf.data.Dataset.zip(dataset, seeds).map(
-        lambda batch, seed: (augmented_log_mel(batch[0], seed), batch[1]),
-        num_parallel_calls=tf.data.AUTOTUNE,
+        prepare, num_parallel_calls=tf.data.AUTOTUNE
     )
     epochs, steps = _EPOCHS.value, max(1, len(audio) // BATCH)
     rate = keras.optimizers.schedules.CosineDecay(4e-3, epochs * steps)
@@ -310,25 +327,39 @@ def main(argv: list[str]) -> None:
     output_dir.mkdir(parents=True, exist_ok=True)
     print(f"{np.sum(~test)} recordings to train on, {np.sum(test)} to test on")
 
-    model = build_model(len(words))
+    model = build_model(len(words) + 1)
     train(model, audio[~test], labels[~test])
     trained = output_dir / "model.keras"
     model.save(trained)
-    shuffled = np.random.default_rng(seed).permutation(audio[~test])
-    features = features_of(audio[test])
+    rng = np.random.default_rng(seed)
+    features = features_of(audio[test].reshape(-1))
     # What tfconv-export needs, to be tried on this model.
     representative = output_dir / "representative.npy"
-    np.save(representative, features_of(shuffled[:200]))
+    chosen = rng.permutation(np.flatnonzero(~test))[:200]
+    signal, _ = string_together(audio[chosen], labels[chosen], rng)
+    np.save(representative, features_of(signal))
     np.savez(output_dir / "evaluation.npz", x=features, y=labels[test])
-    (output_dir / "words.txt").write_text("".join(f"{w}\n" for w in words))
-    for name, quantize in (("float32", "none"), ("int8", "int8")):
-        tfconv_export.export(
-            trained,
-            output_dir / f"{name}.tflite",
-            quantize=quantize,
-            representative_data=representative,
-            overwrite=True,
-        )
+    names = "".join(f"{word}\n" for word in [*words, NOTHING])
+    (output_dir / "words.txt").write_text(names)
+    # What examples/live.py needs.
+    chosen = rng.permutation(np.flatnonzero(test))[:120]
+    signal, said = string_together(
+        audio[chosen], [words[label] for label in labels[chosen]], rng
+    )
+    wav_files.write(output_dir / "long.wav", signal, SAMPLE_RATE)
+    spotting.write_words(output_dir / "long.txt", said)
+
+    tfconv_export.export(trained, output_dir / "float32.tflite", overwrite=True)
+    result = tfconv_export.export_streaming(
+        trained,
+        output_dir / "stream.tflite",
+        hop=4,
+        quantize="int8",
+        representative_data=representative,
+        also_whole=output_dir / "int8.tflite",
+        overwrite=True,
+    )
+    print(f"\n{result.plan}")
 
     found = model.predict(features, batch_size=256, verbose=0).argmax(axis=1)
     rows = [("Keras", trained, found, "-")]

@@ -1,30 +1,22 @@
 """Tests of the program a new user runs first."""
 
-import importlib.util
 import os
 import pathlib
 import re
 import subprocess
 import sys
-import wave
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-# A program, not part of a package: found from here, so that it is the same
-# file whether pytest or Bazel's runfiles put it there.
-PROGRAM = pathlib.Path(__file__).parents[2] / "examples" / "quickstart.py"
+from tests.examples import programs
+from tests.examples.programs import sine as _sine
+from tests.examples.programs import write as _write
 
-
-def _load():
-    spec = importlib.util.spec_from_file_location("quickstart", PROGRAM)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-quickstart = _load()
+PROGRAM = programs.FOLDER / "quickstart.py"
+quickstart = programs.load("quickstart")
+wav_files = programs.load("wav_files")
 
 
 def _run(*arguments, cwd, **environment):
@@ -45,36 +37,11 @@ def _run(*arguments, cwd, **environment):
 
 def _fails(monkeypatch, capsys, *arguments):
     """Runs the program here; its one line of complaint."""
-    monkeypatch.setattr(sys, "argv", ["quickstart", *map(str, arguments)])
-    capsys.readouterr()
-    quickstart.flags.FLAGS.unparse_flags()
-    with pytest.raises(SystemExit) as exit:
-        quickstart.run()
-    assert exit.value.code == 2
-    error = capsys.readouterr().err
+    status, _, error = programs.run(quickstart, monkeypatch, capsys, *arguments)
+    assert status == 2
     assert error.startswith("quickstart: ")
     assert error.count("\n") == 1
     return error
-
-
-def _write(path, audio, rate=8000, width=2):
-    """Writes audio of shape (samples,) or (samples, channels) in -1..1."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    dtype = {1: "u1", 2: "<i2"}[width]
-    offset = 128 if width == 1 else 0
-    scale = 2 ** (8 * width - 1) - 1
-    values = np.round(np.asarray(audio) * scale + offset).astype(dtype)
-    with wave.open(str(path), "wb") as file:
-        file.setnchannels(1 if values.ndim == 1 else values.shape[1])
-        file.setsampwidth(width)
-        file.setframerate(rate)
-        file.writeframes(values.tobytes())
-    return path
-
-
-def _sine(frequency, rate, seconds):
-    time = np.arange(round(rate * seconds)) / rate
-    return 0.5 * np.sin(2 * np.pi * frequency * time)
 
 
 @pytest.fixture
@@ -194,7 +161,7 @@ def test_a_sine_stays_that_sine_at_any_rate(tmp_path, rate):
 
 
 def test_what_the_new_rate_cannot_hold_is_gone_not_folded_back():
-    audio = quickstart.resample(_sine(7000, 16000, 1), 16000, 8000)
+    audio = wav_files.resample(_sine(7000, 16000, 1), 16000, 8000)
     assert np.abs(audio).max() < 1e-9
 
 
@@ -227,22 +194,33 @@ def test_no_speaker_is_in_both_sets():
     assert not set(speakers[test]) & set(speakers[~test])
 
 
-def test_the_gain_of_a_recording_does_not_matter():
-    audio, *_ = quickstart.make_up_recordings(10, seed=0)
-    features = quickstart.features_of(audio)
-    assert features.shape == (10, 98, 40)
-    np.testing.assert_allclose(
-        quickstart.features_of(audio / 4), features, atol=1e-2
+def test_a_long_recording_says_where_its_words_are(words):
+    audio, labels, _, names = quickstart.read_recordings(words)
+    said = [names[label] for label in labels]
+    signal, places = quickstart.string_together(
+        audio, said, np.random.default_rng(0)
     )
+    assert [place.word for place in places] == said
+    loud = np.abs(signal) > 0.1
+    inside = np.zeros(len(signal), bool)
+    for place in places:
+        start, end = round(8000 * place.start), round(8000 * place.end)
+        assert end - start == 6000
+        inside[start:end] = True
+    assert loud[inside].mean() > 0.7
+    assert not loud[~inside].any()
 
 
 def test_the_same_seed_gives_the_same_data():
     first, again = (quickstart.make_up_recordings(20, 5) for _ in range(2))
     np.testing.assert_array_equal(first[0], again[0])
+    audio = np.resize(first[0], (quickstart.BATCH, 8000))
     seed = tf.constant([1, 2], tf.int64)
     augmented = [
-        quickstart.augmented_log_mel(first[0], seed).numpy() for _ in range(2)
+        quickstart.augmented_features(audio, seed).numpy() for _ in range(2)
     ]
     np.testing.assert_array_equal(*augmented)
     assert np.isfinite(augmented[0]).all()
-    assert np.abs(augmented[0] - quickstart.features_of(first[0])).max() > 0.1
+    features = quickstart.features_of(audio.reshape(-1))
+    assert features.shape == (64, 98, 40)
+    assert np.abs(augmented[0][:64] - features).max() > 0.1
