@@ -13,7 +13,7 @@ WINDOW = (SAMPLE_RATE - FRAME) // HOP + 1  # frames of one second
 SPECTRUM = 256
 
 MEMORY = 15  # frames of the running average
-DEPTH, FADING = 8, 0.02  # in nats: 35 dB are heard; 9 dB fade in a second
+DEPTH, FADING = 7, 0.02  # in nats: 30 dB are heard; 9 dB fade in a second
 
 
 def mel_filters() -> np.ndarray:

@@ -123,12 +123,12 @@ def test_features_are_log_mel_less_a_running_average():
     peaks = log.max(axis=1)
     average, expected = None, []
     for now, frame in enumerate(log):
-        # 35 dB, or 8 nats, below all peaks, which fade by 0.02 each frame.
+        # 30 dB, or 7 nats, below all peaks, which fade by 0.02 each frame.
         fading = peaks[: now + 1] - 0.02 * np.arange(now, -1, -1)
-        frame = frame.clip(fading.max() - 8)
+        frame = frame.clip(fading.max() - 7)
         average = frame if average is None else average
         average = average * 14 / 15 + frame / 15
-        average = average.clip(fading.max() - 8)
+        average = average.clip(fading.max() - 7)
         expected.append((frame - average) / 4)
     np.testing.assert_allclose(
         features.Features().feed(signal), expected, rtol=1e-3, atol=1e-3
