@@ -7,6 +7,7 @@ import pathlib
 import shutil
 import tempfile
 
+from tfconv_export import process
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 
@@ -154,6 +155,7 @@ def write_all(contents: dict[pathlib.Path, bytes]) -> None:
     Raises:
         UsageError: if one cannot be written; then no target has changed.
     """
+    process.end_if_interrupted()
     # Left in the opposite order: a directory goes when it is empty again.
     with (
         contextlib.ExitStack() as made,

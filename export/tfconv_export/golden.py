@@ -85,11 +85,14 @@ def stream_vectors(
     return {name: np.stack(values) for name, values in found.items()}
 
 
-def contents(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
+def contents(
+    arrays: dict[str, np.ndarray], what: str = "the model"
+) -> dict[str, bytes]:
     """The vectors as files: one `.npy` each, and `golden.cc` and `golden.h`.
 
     Args:
         arrays: as from `vectors`.
+        what: string, what it is that computes them.
 
     Returns:
         From a file's name to its content.
@@ -103,8 +106,8 @@ def contents(arrays: dict[str, np.ndarray]) -> dict[str, bytes]:
         np.save(buffer, array)
         files[f"{name}.npy"] = buffer.getvalue()
     comment = (
-        "// What the model computes with TFLite's reference kernels. Written "
-        "by\n// tfconv-export.\n"
+        f"// What {what} computes with TFLite's reference kernels.\n"
+        "// Written by tfconv-export.\n"
     )
     declarations, definitions = [], []
     for name, array in arrays.items():

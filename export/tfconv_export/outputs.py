@@ -141,6 +141,7 @@ def contents(
     content: bytes,
     target: TargetReport,
     vectors: dict[str, np.ndarray] | None,
+    what: str = "the model",
 ) -> dict[pathlib.Path, bytes]:
     """The file and what is made of it, by path.
 
@@ -149,6 +150,7 @@ def contents(
         content: bytes of the TFLite file.
         target: what the target's tools made of it.
         vectors: the golden vectors, or `None`.
+        what: string, what computes them.
 
     Raises:
         UsageError: if a directory is where one of the files is to be, or if C
@@ -162,7 +164,7 @@ def contents(
         found |= c_arrays.write(deployed, planned.c_array)
     if vectors is not None:
         found |= _inside(
-            planned.golden_dir, golden.contents(vectors), "golden_dir"
+            planned.golden_dir, golden.contents(vectors, what), "golden_dir"
         )
     return found
 

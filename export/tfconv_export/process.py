@@ -36,6 +36,7 @@ def in_a_child(run: Callable[[list[str]], int], argv: list[str]) -> int:
         child = os.fork()
         if not child:
             os.environ["TMPDIR"] = tempfile.tempdir = scratch
+            _remember_interrupts()
             os._exit(_flushed(run, argv))
         status = _wait(child)
     if os.WIFSIGNALED(status):
@@ -63,6 +64,30 @@ def _end_by_exception() -> None:
         # Under nohup, SIGHUP is ignored, and stays so.
         if signal.getsignal(signum) is signal.SIG_DFL:
             signal.signal(signum, end)
+
+
+_interrupts = []
+
+
+def _remember_interrupts() -> None:
+    """Python drops an exception that is raised in a callback of C++."""
+
+    def interrupt(signum, frame):
+        _interrupts.append(signum)
+        raise KeyboardInterrupt
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
+
+
+def end_if_interrupted() -> None:
+    """To be called before what cannot be taken back.
+
+    Raises:
+        KeyboardInterrupt: if there was one that was lost on its way.
+    """
+    if _interrupts:
+        raise KeyboardInterrupt
 
 
 def _flushed(run: Callable[[list[str]], int], argv: list[str]) -> int:

@@ -15,6 +15,7 @@ _RESOLVERS = {
     "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     "reference": litert.OpResolverType.BUILTIN_REF,
 }
+KERNELS = tuple(_RESOLVERS)
 
 
 class Runtime(Protocol):

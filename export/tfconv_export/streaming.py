@@ -19,6 +19,7 @@ from tfconv_export import proof
 from tfconv_export import provenance
 from tfconv_export import request as requests
 from tfconv_export import streaming_conversion
+from tfconv_export import streaming_mark
 from tfconv_export import streaming_proof
 from tfconv_export import streaming_variables
 from tfconv_export import targets
@@ -147,7 +148,13 @@ def export_streaming(
         vectors = golden.stream_vectors(
             content, result.states, result.plan, signals[0]
         )
-    contents = outputs.contents(job.planned, content, result.target, vectors)
+    contents = outputs.contents(
+        job.planned,
+        content,
+        result.target,
+        vectors,
+        "the stream, hop after hop from a reset on,",
+    )
     if also_whole is not None:
         contents[job.planned.also_whole] = converted.content
     files.write_all(contents | reports)
@@ -203,6 +210,9 @@ def _convert_and_prove(
         states=tuple(
             name for item in states for name in (item.name, item.output_name)
         ),
+    )
+    content = streaming_mark.add(
+        content, {item.name: item.output_name for item in states}
     )
     converted = proof.describe(Conversion(content, None), described)
     content = converted.content

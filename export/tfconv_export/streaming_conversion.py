@@ -44,13 +44,24 @@ def make_stream(source: Source, hop: int, fallback: str | None) -> Stream:
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"The model {source.origin} cannot be streamed. "
-            f"{' '.join(str(error).split())}"
+            f"{_as_flags(' '.join(str(error).split()))}"
         ) from error
+
+
+def _as_flags(sentence: str) -> str:
+    """With what `tfconv.streaming.plan` calls its arguments as flags."""
+    return (
+        sentence.replace('`fallback="buffer"`', "--stream_fallback=buffer")
+        .replace("`fallback` argument", "value of --stream_fallback")
+        .replace("`hop` argument", "value of --stream_hop")
+    )
 
 
 def _of_fixed_shape(source: Source) -> keras.Model:
     """The model; around one that leaves its window open, one that does not."""
     model = source.trackable
+    if not getattr(model, "inputs", None):
+        return model  # It is refused for what it is.
     if all(None not in tensor.shape[1:] for tensor in model.inputs):
         return model
     inputs = {

@@ -5,11 +5,10 @@ import pathlib
 
 import numpy as np
 
+from tfconv_export import streaming_mark
 from tfconv_export.errors import UsageError
-from tfconv_export.runtimes import RESET
+from tfconv_export.runtimes import KERNELS
 from tfconv_export.runtimes import LiteRT
-
-_NEXT = "_next"
 
 
 class StreamingInterpreter:
@@ -27,7 +26,8 @@ class StreamingInterpreter:
         hop: int, how many frames the file takes at once.
 
     Raises:
-        UsageError: if there is no such file, or it is not a streaming one.
+        UsageError: if there is no such file, or it is not a streaming one, or
+            there are no such kernels.
 
     Example:
 
@@ -41,6 +41,11 @@ class StreamingInterpreter:
     """
 
     def __init__(self, path: "os.PathLike | str", kernels: str = "xnnpack"):
+        if kernels not in KERNELS:
+            raise UsageError(
+                f"kernels={kernels!r} is unknown; it must be one of "
+                f"{', '.join(KERNELS)}."
+            )
         try:
             content = pathlib.Path(path).read_bytes()
         except OSError as error:
@@ -55,11 +60,12 @@ class StreamingInterpreter:
                 f"{str(error).splitlines()[0]}"
             ) from error
         inputs, outputs = self._runtime.inputs, self._runtime.outputs
-        self._states = {
-            name: f"{name}{_NEXT}"
-            for name in inputs
-            if f"{name}{_NEXT}" in outputs
-        }
+        self._states = streaming_mark.read(content)
+        if self._states is None:
+            raise UsageError(
+                f"{path} is not a streaming file of tfconv; write one with "
+                "tfconv_export.export_streaming."
+            )
         self._frames = {
             name: details
             for name, details in inputs.items()
@@ -68,15 +74,9 @@ class StreamingInterpreter:
         self._outputs = [
             name for name in outputs if name not in self._states.values()
         ]
-        hops = {int(details["shape"][1]) for details in self._frames.values()}
-        streams = self._states or self._runtime.holds_states
-        if not streams or len(hops) != 1:
-            raise UsageError(
-                f"{path} is not a streaming file: it has no states, neither "
-                "inputs NAME with outputs NAME_next nor a signature "
-                f'"{RESET}"; write one with tfconv_export.export_streaming.'
-            )
-        (self.hop,) = hops
+        # All inputs have one rate.
+        frames = next(iter(self._frames.values()))
+        self.hop = int(frames["shape"][1])
         self.reset()
 
     def reset(self) -> None:
@@ -112,7 +112,8 @@ class StreamingInterpreter:
             are those of a window that begins with zeros inside of the network.
 
         Raises:
-            UsageError: if the frames are of another shape.
+            UsageError: if the frames are of another shape, or are no finite
+                numbers, which would stay in the states.
         """
         if not isinstance(frames, dict):
             if len(self._frames) > 1:
@@ -126,9 +127,13 @@ class StreamingInterpreter:
                 f"The frames are of {', '.join(frames)}; the file takes "
                 f"{', '.join(self._frames)}."
             )
-        arrays = {name: np.asarray(value) for name, value in frames.items()}
+        arrays = {
+            name: _as_numbers(name, value) for name, value in frames.items()
+        }
         for name, array in arrays.items():
             wanted = self._waiting[name].shape[1:]
+            if not array.size:
+                arrays[name] = array = np.empty((0, *wanted), np.float32)
             if array.ndim == 0 or array.shape[1:] != wanted:
                 shape = ", ".join(map(str, ("n", *wanted)))
                 raise UsageError(
@@ -150,7 +155,9 @@ class StreamingInterpreter:
         stacked = {
             name: np.stack(values)
             if values
-            else np.empty((0, *self._runtime.outputs[name]["shape"][1:]))
+            else np.empty(
+                (0, *self._runtime.outputs[name]["shape"][1:]), np.float32
+            )
             for name, values in found.items()
         }
         return stacked if len(stacked) > 1 else next(iter(stacked.values()))
@@ -169,3 +176,13 @@ class StreamingInterpreter:
         }
         real = self._runtime.real({name: made[name] for name in self._outputs})
         return {name: values[0].copy() for name, values in real.items()}
+
+
+def _as_numbers(name: str, values) -> np.ndarray:
+    try:
+        array = np.asarray(values)
+        if np.isrealobj(array) and np.isfinite(array).all():
+            return array
+    except (TypeError, ValueError):
+        pass  # Rows of several lengths, or no numbers at all.
+    raise UsageError(f"The frames of {name} must be real, finite numbers.")

@@ -134,15 +134,14 @@ def _cpu_operators(facts: Facts, said: str) -> tuple[CpuOperator, ...]:
         )
         for match in _WARNING.finditer(said)
     }
-    return tuple(
-        CpuOperator(
-            name=operator.name,
-            output=operator.outputs[0].name,
-            reason=reasons.get(operator.outputs[0].name, "Vela gives none"),
-        )
-        for operator in facts.operators
-        if operator.name != NPU_OPERATOR
-    )
+    found = []
+    for operator in facts.operators:
+        if operator.name != NPU_OPERATOR:
+            # Those of a state's variable may have none.
+            output = operator.outputs[0].name if operator.outputs else ""
+            reason = reasons.get(output, "Vela gives none")
+            found.append(CpuOperator(operator.name, output, reason))
+    return tuple(found)
 
 
 def _bytes(summary: dict[str, str], memory: str) -> int:

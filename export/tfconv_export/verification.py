@@ -290,8 +290,8 @@ def _check_integer_only(
     if left:
         # The first names every layer that has the same as a part of its own.
         problems[
-            f"to allow it, pass --float_layers='{next(iter(left))}', or "
-            "replace the layer"
+            f"to allow it, pass --float_layers='{next(iter(left))}' (with "
+            "--stream_hop, --quantize=none), or replace the layer"
         ] = None
     return Check(
         "integers only",

@@ -26,6 +26,12 @@ _MAX_BLOCK = 32
 # A block of so many channels leaves the fastest cache; copying them apart takes
 # less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4).
 _MIN_CHANNELS_OF_EXAMPLES = 512
+# dx of a stride, its phases one by one: c=3 k=31 s=4 3.3 -> 0.9 ms, c=8 k=31
+# s=2 0.9 -> 0.6, c=16 k=15 s=2 0.53 -> 0.41; from 40 channels on no faster.
+_CHANNELS_OF_PHASES = (2, 31)
+# Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
+# k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
+_MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
 # Of fewer products, XLA makes one slow loop with their sum (batch 1, c=256,
 # k=9: 0.86 -> 0.24 ms), unless there are so many blocks.
 _MIN_ELEMENTS_OF_PRODUCTS = 2**15
@@ -78,6 +84,8 @@ class _Taps:
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
+        if channels == 1 < multiplier and self.stride == self.dilation == 1:
+            return _input_gradient_of_one_channel(upstream, kernel, pads)
         gradient = self._input_gradient(
             upstream,
             tf.reshape(kernel, [taps, channels * multiplier, 1]),
@@ -104,17 +112,27 @@ class _Taps:
             reach = self._span(taps) - 1
             flipped = (reach - left, reach - right)
             return self.convolve(upstream, kernel[::-1], flipped)
+        if channels == 1 and taps >= _MIN_TAPS_OF_ZEROS * self.stride:
+            upstream = _with_zeros_between(upstream, self.stride)
+            start, reached = left - taps + 1, steps + taps - 1
+            upstream = window(upstream, start, reached)
+            plain = _Taps(1, 1)
+            return plain._sum_of_taps(upstream, kernel[::-1], 0, steps, 0)
         rows = reduction.Rows.of(taps, left, self.stride)
         upstream = rows.of_upstream(upstream, steps)
         row_kernel = rows.of_kernel(kernel)[::-1]
         windows = length(upstream) - rows.taps + 1
-        # [b, rows, 1, c] x [stride, c]
-        gradient = _tree_sum(
-            [
-                upstream[:, row : row + windows, tf.newaxis] * row_kernel[row]
-                for row in range(rows.taps)
+        fewest, most = _CHANNELS_OF_PHASES
+        if fewest <= channels <= most:
+            phases = [
+                _sum_of_rows(upstream, row_kernel[:, phase], windows)
+                for phase in range(self.stride)
             ]
-        )
+            gradient = tf.stack(phases, axis=2)
+        else:
+            # [b, rows, 1, c] x [rows, stride, c]
+            upstream = tf.expand_dims(upstream, 2)
+            gradient = _sum_of_rows(upstream, row_kernel, windows)
         gradient = tf.reshape(gradient, [-1, windows * self.stride, channels])
         return window(gradient, 0, steps)
 
@@ -179,6 +197,40 @@ class _Taps:
             shifted = inputs[:, first : first + steps : self.stride]
             terms.append(shifted * kernel[tap, :, 0])
         return _tree_sum(terms)
+
+
+def _input_gradient_of_one_channel(upstream, kernel, pads) -> tf.Tensor:
+    """[b, t', m] x [k, 1, m] -> [b, t, 1], as of one signal of m * t' frames.
+
+    Summing the multiplier after the taps is slow (m=2: k=9 2.7 -> 0.5 ms, k=31
+    9.0 -> 1.3; m=4: k=31 4.7 -> 4.1).
+    """
+    taps, _, multiplier = kernel.shape
+    flat = tf.reshape(upstream, [-1, length(upstream) * multiplier, 1])
+    kernel = tf.reshape(
+        tf.transpose(kernel[::-1], [0, 2, 1]), [taps * multiplier, 1, 1]
+    )
+    left, right = ((taps - 1 - pad) * multiplier for pad in pads)
+    return _Taps(multiplier, 1).convolve(flat, kernel, (left, right))
+
+
+def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
+    """[b, t, c] -> [b, stride * t, c]."""
+    zeros = [tf.zeros_like(inputs)] * (stride - 1)
+    return tf.reshape(
+        tf.stack([inputs, *zeros], axis=2),
+        [-1, length(inputs) * stride, inputs.shape[2]],
+    )
+
+
+def _sum_of_rows(inputs, kernel, windows) -> tf.Tensor:
+    """[b, windows + rows - 1, ...] x [rows, ...] -> [b, windows, ...]."""
+    return _tree_sum(
+        [
+            inputs[:, row : row + windows] * kernel[row]
+            for row in range(kernel.shape[0])
+        ]
+    )
 
 
 def _repeat(inputs, multiplier) -> tf.Tensor:

@@ -37,18 +37,22 @@ def pooling(call: Call) -> Treatment:
     geometry = ops.Geometry(
         _first(layer.pool_size), _first(layer.strides), layer.padding
     )
-    time, hold = _windows(call, geometry)
+    time, hold = _windows(call, geometry, 'Use `padding="valid"`')
     function = None if layer.padding == "valid" else without_padding(layer)
     return Treatment(time, hold, function)
 
 
-def _windows(call: Call, geometry: ops.Geometry) -> tuple[Timeline, int]:
+def _windows(
+    call: Call,
+    geometry: ops.Geometry,
+    remedy: str = 'Use `padding="causal"` or `padding="valid"`',
+) -> tuple[Timeline, int]:
     left, right = geometry.pads(call.time.window)
     if right or (left and geometry.padding == "same"):
         raise CannotStream(
             '`padding="same"` puts zeros after the window, where the next hop '
             "brings frames",
-            'Use `padding="causal"` or `padding="valid"` and train again',
+            f"{remedy} and train again",
         )
     return timeline.slide(
         call.time, geometry.effective_kernel_size, geometry.strides, left

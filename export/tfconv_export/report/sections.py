@@ -319,7 +319,9 @@ def _tensor_table(tensors: list[TensorFacts]) -> Markup:
     return table(["tensor", "shape", "bytes"], rows, numbers=[2], keep=[1])
 
 
-def interface(result: ExportResult) -> Markup:
+def interface(
+    result: ExportResult | StreamingResult, title: str = "Inputs and outputs"
+) -> Markup:
     """What a program gives to the file and takes from it."""
 
     def row(kind: str, end: Endpoint) -> tuple[str, ...]:
@@ -337,7 +339,7 @@ def interface(result: ExportResult) -> Markup:
     if not rows:
         return _NOTHING
     columns = ["", "name", "shape", "dtype", "real value"]
-    return section("Inputs and outputs", table(columns, rows, keep=[2, 4]))
+    return section(title, table(columns, rows, keep=[2, 4]))
 
 
 def data(result: ExportResult) -> Markup:

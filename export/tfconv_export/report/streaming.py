@@ -15,6 +15,7 @@ def all_sections(stream: StreamingResult) -> list[Markup]:
     return [
         _overview(stream),
         _layers(stream),
+        sections.interface(stream, "Inputs and outputs of the stream"),
         _states(stream),
         sections.checks(stream, "Checks of the stream"),
         sections.target(stream, "the stream"),

@@ -1,0 +1,37 @@
+"""How a streaming file says that it is one, and what its states are called."""
+
+import json
+
+from ai_edge_litert import schema_py_generated as schema
+
+from tfconv_export.quantization import flatbuffer_edit
+
+NAME = "TFCONV_STREAM"
+
+
+def add(content: bytes, states: dict[str, str]) -> bytes:
+    """The file with a note in its metadata.
+
+    Args:
+        content: bytes of the file.
+        states: from its inputs that are states to the outputs that they are
+            at the next hop; none if it holds them itself.
+    """
+    model = flatbuffer_edit.read(content)
+    buffer = schema.BufferT()
+    buffer.data = list(json.dumps({"states": states}).encode())
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name, entry.buffer = NAME, len(model.buffers) - 1
+    model.metadata = [*(model.metadata or ()), entry]
+    return flatbuffer_edit.write(model)
+
+
+def read(content: bytes) -> dict[str, str] | None:
+    """The states of a streaming file; `None` if it is none."""
+    model = flatbuffer_edit.read(content)
+    for entry in model.metadata or ():
+        if entry.name in (NAME, NAME.encode()):
+            note = json.loads(bytes(model.buffers[entry.buffer].data))
+            return note["states"]
+    return None
