@@ -17,10 +17,10 @@ from tfconv.conversion import clone_with
 from tfconv.conversion import sharing_weights
 from tfconv_export import keras2
 from tfconv_export import keras_files
-from tfconv_export.addition import not_taken_for_bias
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.folding import fold_channels_first
+from tfconv_export.keras_operations import for_the_converter
 from tfconv_export.source import Input
 from tfconv_export.source import Source
 from tfconv_export.source import unique
@@ -178,7 +178,7 @@ def _from_subclassed(
                 argument: _filled(structure, values)
                 for argument, structure in arguments.items()
             }
-            with patched(model), not_taken_for_bias():
+            with patched(model), for_the_converter():
                 outputs = model(**packed, training=False)
             return _named_outputs(outputs)
 
@@ -297,7 +297,7 @@ def _named(model: keras.Model, names: list[str], output_names: list[str]):
             (packed,) = values
         else:
             packed = keras.tree.pack_sequence_as(model.input, values)
-        with not_taken_for_bias():
+        with for_the_converter():
             outputs = keras.tree.flatten(model(packed, training=False))
         return dict(zip(output_names, outputs, strict=True))
 

@@ -10,9 +10,9 @@ from tfconv_export import conversion
 from tfconv_export import flat_means
 from tfconv_export import flatbuffer
 from tfconv_export import proof
-from tfconv_export.addition import not_taken_for_bias
 from tfconv_export.conversion import Conversion
 from tfconv_export.errors import UsageError
+from tfconv_export.keras_operations import for_the_converter
 from tfconv_export.quantization import flatbuffer_edit
 from tfconv_export.quantization import streaming_twin
 from tfconv_export.quantization.computed_graph import named_ends
@@ -167,7 +167,7 @@ def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
     ]
 
     def function(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        with not_taken_for_bias():
+        with for_the_converter():
             made, new = stream.step(
                 [tensors[name] for name in model_names],
                 [tensors[name] for name in inputs],

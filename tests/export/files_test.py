@@ -1,9 +1,11 @@
 """Where the command writes: files whole or not at all, and no other's."""
 
+import contextlib
 import errno
 import os
 import pathlib
 import resource
+import signal
 import stat
 import sys
 
@@ -13,6 +15,7 @@ import tfconv_export
 from tests.export import command
 from tfconv_export import conversion
 from tfconv_export import files
+from tfconv_export import process
 
 MODEL = "--model=model.keras"
 DATA = "--representative_data=data.npy"
@@ -221,6 +224,25 @@ def test_interrupted_write_changes_no_target(targets, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(os, "fsync", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert_unchanged(directory)
+
+
+def test_interrupt_that_was_lost_is_known_before_anything_is_written(
+    targets, monkeypatch
+):
+    # Python drops exceptions that are raised in callbacks of C++.
+    monkeypatch.setattr(process, "_interrupts", [])
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process._remember_interrupts()
+        process.end_if_interrupted()
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    directory, write = targets
     with pytest.raises(KeyboardInterrupt):
         write()
     assert_unchanged(directory)

@@ -5,6 +5,7 @@ is made of the right one.
 """
 
 import json
+import runpy
 
 import keras
 import numpy as np
@@ -17,6 +18,19 @@ from tests.export import models
 from tfconv_export import metadata
 
 WINDOW, CHANNELS, HOP = 40, 4, 4
+
+_SUBCLASSED = """
+import keras
+
+@keras.saving.register_keras_serializable("mine")
+class Network(keras.Model):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.mix = keras.layers.Conv1D(4, 3)
+
+    def call(self, inputs):
+        return self.mix(inputs)
+"""
 
 
 def network(steps: int | None = WINDOW) -> keras.Model:
@@ -253,12 +267,23 @@ def test_microcontroller_is_asked_about_the_stream(stream, workplace):
     assert "AddReadVariable" in outcome.stdout
 
 
-def test_npu_compiles_the_stream(stream, workplace):
+@pytest.mark.parametrize("state", ["external", "internal"])
+def test_npu_compiles_the_stream(stream, workplace, state):
     pytest.importorskip("ethosu", reason="Vela is not installed")
-    outcome = stream("--target=ethos-u55-128", "--c_array=model.cc")
+    outcome = stream(
+        "--target=ethos-u55-128",
+        f"--stream_state={state}",
+        "--report=report.json",
+    )
     assert outcome.status == 0, outcome.stderr
     assert (workplace / "out_vela.tflite").exists()
-    assert "out_vela" not in outcome.stderr
+    report = json.loads((workplace / "report.json").read_text())
+    left = {
+        operator["name"]
+        for operator in report["stream"]["target"]["cpu_operators"]
+    }
+    assert ("READ_VARIABLE" in left) == (state == "internal")
+    assert "DEPTHWISE_CONV_2D" not in left
 
 
 @pytest.mark.parametrize(
@@ -301,6 +326,30 @@ def test_what_is_not_possible_is_one_sentence(
 def test_what_only_a_stream_has_needs_its_hop(refused, flag):
     sentence = refused("--model=model.keras", "--output=out.tflite", flag)
     assert "does nothing without --stream_hop" in sentence
+
+
+def test_remedies_are_flags(refused, workplace):
+    network().save(workplace / "stream.keras")
+    common = ("--output=out.tflite", "--stream_hop=4")
+    sentence = refused("--model=model.keras", *common)
+    assert "--stream_fallback=buffer" in sentence
+    assert "`" not in sentence.partition("--stream_fallback")[2]
+    sentence = refused("--model=stream.keras", *common[:1], "--stream_hop=0")
+    assert "value of --stream_hop must be an integer from 1" in sentence
+
+
+def test_subclassed_model_is_one_sentence(refused, workplace):
+    (workplace / "layers.py").write_text(_SUBCLASSED)
+    made = runpy.run_path(str(workplace / "layers.py"))["Network"]()
+    made(np.zeros((1, WINDOW, CHANNELS), np.float32))
+    made.save(workplace / "subclassed.keras")
+    sentence = refused(
+        "--model=subclassed.keras",
+        "--output=out.tflite",
+        "--custom_module=layers.py",
+        "--stream_hop=4",
+    )
+    assert "functional or Sequential" in sentence
 
 
 def test_unknown_option_in_python_is_named(tmp_path):

@@ -128,3 +128,57 @@ def test_file_that_does_not_stream_is_refused(exported, tmp_path):
     ):
         with pytest.raises(tfconv_export.UsageError, match=reason):
             StreamingInterpreter(wrong)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.full((4, 4), np.nan),
+        np.full((4, 4), np.inf),
+        np.full((4, 4), 1j),
+        [[1, 2], [3]],
+        [["a"] * 4],
+    ],
+    ids=["nan", "infinite", "complex", "ragged", "text"],
+)
+def test_what_are_no_frames_is_refused_and_forgotten(exported, frames):
+    interpreter = StreamingInterpreter(exported[0])
+    with pytest.raises(tfconv_export.UsageError, match="audio must be real, f"):
+        interpreter.feed(frames)
+    expected = StreamingInterpreter(exported[0]).feed(SIGNAL)
+    np.testing.assert_array_equal(interpreter.feed(SIGNAL), expected)
+
+
+@pytest.mark.parametrize("nothing", [[], SIGNAL[:0]])
+def test_no_frames_give_no_outputs(exported, nothing):
+    found = StreamingInterpreter(exported[0]).feed(nothing)
+    assert found.shape == (0, 3)
+    assert found.dtype == np.float32
+
+
+def test_unknown_kernels_are_refused(exported):
+    with pytest.raises(tfconv_export.UsageError, match="xnnpack, builtin, ref"):
+        StreamingInterpreter(exported[0], kernels="fast")
+
+
+@pytest.mark.parametrize("where", ["external", "internal"])
+def test_file_without_states_streams_too(tmp_path, where):
+    model = models.sequential((20, 4), keras.layers.Dense(3))
+    path = tmp_path / "stream.tflite"
+    tfconv_export.export_streaming(model, path, HOP, state=where)
+    found = StreamingInterpreter(path).feed(SIGNAL[:20])
+    np.testing.assert_allclose(
+        found.reshape(20, 3), model(SIGNAL[None, :20])[0], atol=1e-5
+    )
+
+
+def test_output_that_is_called_like_a_state_is_none(tmp_path):
+    inputs = keras.Input((20, 4), name="audio")
+    x = tfconv.DepthwiseConv1D(3)(inputs)
+    x = keras.layers.GlobalAveragePooling1D(name="audio_next")(x)
+    model = models.randomize(keras.Model(inputs, x))
+    path = tmp_path / "stream.tflite"
+    tfconv_export.export_streaming(model, path, HOP)
+    found = StreamingInterpreter(path).feed(SIGNAL[:20])
+    assert found.shape == (10, 4)
+    np.testing.assert_allclose(found[-1:], model(SIGNAL[None, :20]), atol=1e-5)

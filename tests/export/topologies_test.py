@@ -237,3 +237,24 @@ def test_folding_does_not_depend_on_how_the_axis_is_written(path):
     )
     file = exported(model, path)
     assert file.way_to(model.layers[-1].name) == ["DEPTHWISE_CONV_2D"]
+
+
+@pytest.mark.parametrize("padding", ["causal", "valid", "same"])
+def test_dilated_layers_on_one_tensor_are_one_convolution_each(path, padding):
+    # TensorFlow's rearrangement of what is dilated is shared by the two.
+    inputs = keras.Input((40, 4), name="audio")
+    gate, signal = (
+        keras.layers.Conv1D(
+            6, 3, padding=padding, dilation_rate=4, activation=activation
+        )(inputs)
+        for activation in ("sigmoid", "tanh")
+    )
+    model = models.randomize(
+        keras.Model(inputs, keras.layers.Multiply()([gate, signal]))
+    )
+    file = exported(model, path, "int8")
+    assert file.operators["CONV_2D"] == 2
+    assert not {"SPACE_TO_BATCH_ND", "BATCH_TO_SPACE_ND"} & set(file.operators)
+    assert_close(
+        models.outputs_of(model, DATA), file.run_one_output(DATA), "int8"
+    )
