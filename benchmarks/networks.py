@@ -93,7 +93,10 @@ def wavenet(
 
 
 def streaming_ds_cnn(
-    input_shape: tuple[int, int], filters: int, layers: ModuleType
+    input_shape: tuple[int, int],
+    filters: int,
+    layers: ModuleType,
+    head: str = "pool_dense",
 ) -> keras.Model:
     """Three separable blocks without padding over time, two of them residual.
 
@@ -104,6 +107,8 @@ def streaming_ds_cnn(
         input_shape: `(t, c)`, of which t is at least `STREAMING_MIN_STEPS`.
         filters: int, of every block.
         layers: the module with the layers.
+        head: string, one of `STREAMING_HEADS`. Both compute the same; with
+            "dense_pool" the mean is over as many channels as there are classes.
     """
     inputs = keras.Input(input_shape)
     x = _block(layers, inputs, filters, kernel_size=5, strides=2)
@@ -111,9 +116,13 @@ def streaming_ds_cnn(
         y = _block(layers, x, filters, kernel_size=3, dilation=dilation)
         x = keras_layers.Cropping1D((2 * dilation, 0))(x)
         x = keras_layers.Add()([y, x])
-    return _classifier(inputs, x)
+    if head == "pool_dense":
+        return _classifier(inputs, x)
+    x = keras_layers.Dense(CLASSES)(x)
+    return keras.Model(inputs, keras_layers.GlobalAveragePooling1D()(x))
 
 
+STREAMING_HEADS = ("pool_dense", "dense_pool")
 NETWORKS = {"ds_cnn": ds_cnn, "tc_resnet": tc_resnet, "wavenet": wavenet}
 
 

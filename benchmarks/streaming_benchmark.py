@@ -84,6 +84,12 @@ _STREAM_STATE = flags.DEFINE_enum(
     ["external", "internal"],
     "Where the states of the streaming files are.",
 )
+_HEADS = flags.DEFINE_list(
+    "heads",
+    [networks.STREAMING_HEADS[0]],
+    f"Which ends of the network: {', '.join(networks.STREAMING_HEADS)}. The "
+    "mean over the window and then the dense layer, or the other way round.",
+)
 flags.set_default(program.ROUNDS, 200)
 
 _EXAMPLES = 32
@@ -99,6 +105,7 @@ class Network:
     channels: int
     filters: int
     hop: int
+    head: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +131,9 @@ def make_files(network: Network, quantize: str) -> Files:
     """
     shape = (network.steps, network.channels)
     keras.utils.set_random_seed(0)
-    model = networks.streaming_ds_cnn(shape, network.filters, tfconv)
+    model = networks.streaming_ds_cnn(
+        shape, network.filters, tfconv, network.head
+    )
     generator = np.random.default_rng(0)
     # As in trained networks no two biases are alike, which a file would share.
     model.set_weights(
@@ -243,7 +252,7 @@ def measure(
     return report.Row(cell, timings, extra)
 
 
-def _parse_network(text: str) -> Network:
+def _parse_network(text: str, head: str) -> Network:
     sizes = [int(s) if s.isdecimal() else 0 for s in text.strip().split("x")]
     if len(sizes) != 4 or 0 in sizes:
         raise program.UsageError(
@@ -254,7 +263,7 @@ def _parse_network(text: str) -> Network:
             f"--networks={text} has windows of {sizes[0]} steps, and the "
             f"network needs {networks.STREAMING_MIN_STEPS}."
         )
-    return Network(*sizes)
+    return Network(*sizes, head)
 
 
 def _runtimes() -> list[str]:
@@ -299,6 +308,7 @@ def _more_bytes(row: report.Row) -> str:
 
 _COLUMNS: dict[str, Callable[[report.Row], str]] = {
     "t x c x f, hop": lambda row: _SHAPE.format(**row.cell),
+    "head": lambda row: row.cell["head"],
     "quantize": lambda row: row.cell["quantize"],
     "runtime": lambda row: row.cell["runtime"],
     "whole, us": _microseconds("whole"),
@@ -348,10 +358,15 @@ def draw(path: str, rows: list[report.Row]) -> None:
 def main() -> None:
     result = report.Report("streaming_benchmark", _COLUMNS, _LEGEND, draw)
     _check_names("quantize", _QUANTIZE.value, _STATE_BYTES)
+    _check_names("heads", _HEADS.value, networks.STREAMING_HEADS)
     runtimes = _runtimes()
     cells = list(
         itertools.product(
-            [_parse_network(text) for text in _NETWORKS.value],
+            [
+                _parse_network(text, head)
+                for head in _HEADS.value
+                for text in _NETWORKS.value
+            ],
             _QUANTIZE.value,
         )
     )
