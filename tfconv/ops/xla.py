@@ -32,6 +32,9 @@ _CHANNELS_OF_PHASES = (2, 31)
 # Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
 # k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
+# dw of one channel, its outputs one by one: m=2 k=9 2.6 -> 1.5 ms, k=31 4.1 ->
+# 2.6; m=3 k=31 5.1 -> 3.9; but m=4 k=31 7.4 -> 8.8.
+_MOST_OUTPUTS_APART = 3
 # Of fewer products, XLA makes one slow loop with their sum (batch 1, c=256,
 # k=9: 0.86 -> 0.24 ms), unless there are so many blocks.
 _MIN_ELEMENTS_OF_PRODUCTS = 2**15
@@ -100,6 +103,14 @@ class _Taps:
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
         multiplier = upstream.shape[2] // channels
+        if channels == 1 < multiplier <= _MOST_OUTPUTS_APART:
+            apart = [
+                self._kernel_gradient(
+                    inputs, upstream[:, :, output : output + 1], taps, pads
+                )
+                for output in range(multiplier)
+            ]
+            return tf.concat(apart, axis=2)
         gradient = self._kernel_gradient(
             _repeat(inputs, multiplier), upstream, taps, pads
         )
