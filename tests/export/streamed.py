@@ -5,6 +5,7 @@ import importlib.util
 from collections.abc import Iterator
 
 import numpy as np
+import pytest
 from ai_edge_litert import interpreter as litert
 
 _RESOLVERS = {
@@ -12,9 +13,17 @@ _RESOLVERS = {
     "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
     "reference": litert.OpResolverType.BUILTIN_REF,
 }
-RUNTIMES = [*_RESOLVERS]
-if importlib.util.find_spec("tflite_micro"):
-    RUNTIMES.append("micro")
+_HAS_MICRO = importlib.util.find_spec("tflite_micro") is not None
+RUNTIMES = [*_RESOLVERS, *["micro"] * _HAS_MICRO]
+PARAMETERS = [
+    *_RESOLVERS,
+    pytest.param(
+        "micro",
+        marks=pytest.mark.skipif(
+            not _HAS_MICRO, reason="TFLite Micro is not installed"
+        ),
+    ),
+]
 
 ARENA = 1 << 20
 

@@ -11,39 +11,24 @@ import pathlib
 import keras
 import numpy as np
 import pytest
-from ai_edge_litert import interpreter as litert
 
 import tfconv
 import tfconv_export
 from tests.export import closeness
 from tests.export import models
+from tests.export import streamed
 from tests.export import tflite
 from tfconv_export import streaming
 from tfconv_export.quantization import streaming_twin
 
-_RESOLVERS = {
-    "xnnpack": litert.OpResolverType.AUTO,
-    "builtin": litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
-    "reference": litert.OpResolverType.BUILTIN_REF,
-    # LiteRT says where TFLite Micro's inputs and outputs are.
-    "micro": litert.OpResolverType.BUILTIN_REF,
-}
 _HOPS_COMPARED = 12
-
-
-def signal(frames: int, channels: int, seed: int = 0) -> np.ndarray:
-    """Tones that come and go, with drift and noise, `(1, frames, channels)`."""
-    rng = np.random.default_rng(seed)
-    time = np.arange(frames)[:, None]
-    tones = np.sin(time * rng.uniform(0.05, 1.0, channels))
-    loudness = 1 + np.sin(time / 40 + rng.uniform(0, 6, channels))
-    noise = 0.2 * rng.standard_normal((frames, channels))
-    return (tones * loudness + noise + 0.3)[None].astype(np.float32)
 
 
 def windows(frames: int, channels: int) -> np.ndarray:
     """Examples to calibrate on, `(n, frames, channels)`."""
-    return signal(24 * frames, channels, seed=1).reshape(24, frames, channels)
+    return streamed.signal(24 * frames, channels, seed=1).reshape(
+        24, frames, channels
+    )
 
 
 def valid(seed: int = 0) -> keras.Model:
@@ -120,84 +105,23 @@ def exported(tmp_path_factory):
     return run
 
 
-class Interpreter:
-    """A file on one runtime: raw values in, raw values out, by name."""
-
-    def __init__(self, content: bytes, kernels: str):
-        interpreter = litert.Interpreter(
-            model_content=content,
-            experimental_op_resolver_type=_RESOLVERS[kernels],
-        )
-        interpreter.allocate_tensors()
-        self.run = runner = interpreter.get_signature_runner()
-        self.inputs = runner.get_input_details()
-        self.outputs = runner.get_output_details()
-        if kernels == "micro":
-            self.run = self._on_tflite_micro(content, interpreter)
-
-    def _on_tflite_micro(self, content: bytes, interpreter):
-        runtime = pytest.importorskip(
-            "tflite_micro.python.tflite_micro.runtime",
-            reason="TFLite Micro is not installed",
-        )
-        micro = runtime.Interpreter.from_bytes(content, arena_size=1 << 20)
-        places = [
-            [details["index"] for details in ends]
-            for ends in (
-                interpreter.get_input_details(),
-                interpreter.get_output_details(),
-            )
-        ]
-
-        def run(**inputs):
-            for name, value in inputs.items():
-                place = places[0].index(self.inputs[name]["index"])
-                micro.set_input(value, place)
-            micro.invoke()
-            return {
-                name: micro.get_output(places[1].index(details["index"]))
-                for name, details in self.outputs.items()
-            }
-
-        return run
-
-    def stored(self, values: np.ndarray, name: str = "audio") -> np.ndarray:
-        scale, zero_point = self.inputs[name]["quantization"]
-        if not scale:
-            return values
-        limits = np.iinfo(self.inputs[name]["dtype"])
-        steps = np.rint(values / scale) + zero_point
-        return np.clip(steps, limits.min, limits.max).astype(limits.dtype)
-
-
-def streamed(interpreter: Interpreter, result, values: np.ndarray):
-    """The outputs of every hop from a reset on."""
-    hop = result.plan.hop
-    held = {}
-    for state in result.states:
-        details = interpreter.inputs[state.name]
-        held[state.name] = np.full(
-            details["shape"], details["quantization"][1], details["dtype"]
-        )
-    for start in range(0, values.shape[1] - hop + 1, hop):
-        frames = interpreter.stored(values[:, start : start + hop])
-        outputs = interpreter.run(audio=frames, **held)
-        held = {
-            state.name: outputs.pop(state.output_name)
-            for state in result.states
-        }
-        yield outputs
-
-
-def pairs(result, channels: int, stream: Interpreter, of_window):
+def pairs(result, channels: int, stream: streamed.File, of_window):
     """What the stream gives, and what it is to give, at every full window."""
     plan = result.plan
-    signals = [signal(plan.window + plan.hop * _HOPS_COMPARED, channels)]
+    states = [
+        streamed.Held(state.name, state.output_name, state.initial())
+        for state in result.states
+    ]
+    signals = [
+        streamed.signal(plan.window + plan.hop * _HOPS_COMPARED, channels)
+    ]
     if not plan.every_hop:
         # Only the window since the reset is promised.
-        signals = [signal(plan.window, channels, seed) for seed in range(6)]
+        signals = [
+            streamed.signal(plan.window, channels, seed) for seed in range(6)
+        ]
     for values in signals:
-        hops = enumerate(streamed(stream, result, values), 1)
+        hops = enumerate(streamed.stream(stream, states, plan.hop, values), 1)
         for number, outputs in hops:
             if number < plan.hops_until_full:
                 continue
@@ -210,7 +134,7 @@ def pairs(result, channels: int, stream: Interpreter, of_window):
                 yield value, wanted
 
 
-@pytest.mark.parametrize("kernels", _RESOLVERS)
+@pytest.mark.parametrize("kernels", streamed.PARAMETERS)
 @pytest.mark.parametrize(
     ("name", "hop", "quantize"),
     [
@@ -224,14 +148,14 @@ def test_integer_stream_equals_whole_windows_in_every_bit(
     exported, name, hop, quantize, kernels
 ):
     model, result, content, whole_content = exported(name, hop, quantize)
-    whole = Interpreter(whole_content, kernels)
-    stream = Interpreter(content, kernels)
+    whole = streamed.File(whole_content, kernels)
+    stream = streamed.File(content, kernels)
     found = list(
         pairs(
             result,
             model.input_shape[-1],
             stream,
-            lambda window: whole.run(audio=whole.stored(window)),
+            lambda window: whole.run(audio=whole.stored(window, "audio")),
         )
     )
     assert len(found) >= 6
@@ -243,14 +167,14 @@ def test_integer_stream_equals_whole_windows_in_every_bit(
     assert len(values) > len(found) / 2, "there is nothing to compare"
 
 
-@pytest.mark.parametrize("kernels", _RESOLVERS)
+@pytest.mark.parametrize("kernels", streamed.PARAMETERS)
 @pytest.mark.parametrize(("name", "hop"), [("valid", 2), ("causal", 4)])
 def test_float_stream_is_the_trained_model(exported, name, hop, kernels):
     model, result, content, _ = exported(name, hop, "none")
     found = pairs(
         result,
         model.input_shape[-1],
-        Interpreter(content, kernels),
+        streamed.File(content, kernels),
         lambda window: {"scores": model(window)},
     )
     ours, expected = map(np.stack, zip(*found, strict=True))
@@ -263,7 +187,7 @@ def test_float_stream_is_the_trained_model(exported, name, hop, kernels):
 )
 def test_states_go_back_in_as_they_are(exported, name, hop, quantize):
     _, result, content, _ = exported(name, hop, quantize)
-    file = Interpreter(content, "reference")
+    file = streamed.File(content, "reference")
     assert [state.layer for state in result.states] == [
         state.name for state in result.plan.states
     ]

@@ -69,7 +69,7 @@ def outputs(file: streamed.File, states=(), values=_SIGNAL):
     return list(streamed.stream(file, states, _HOP, values))
 
 
-@pytest.mark.parametrize("runtime", streamed.RUNTIMES)
+@pytest.mark.parametrize("runtime", streamed.PARAMETERS)
 @pytest.mark.parametrize("quantize", ["none", "int8", "int16x8"])
 def test_every_hop_is_that_of_the_file_whose_states_are_outside(
     exported, quantize, runtime
@@ -92,7 +92,7 @@ def test_every_hop_is_that_of_the_file_whose_states_are_outside(
         streamed.assert_same(outputs(file), expected)
 
 
-@pytest.mark.parametrize("runtime", streamed.RUNTIMES)
+@pytest.mark.parametrize("runtime", streamed.PARAMETERS)
 def test_reset_may_come_before_the_first_hop(exported, runtime):
     _, _, internal, _ = exported("int8")
     file, other = (streamed.File(internal, runtime) for _ in range(2))
@@ -100,7 +100,7 @@ def test_reset_may_come_before_the_first_hop(exported, runtime):
     streamed.assert_same(outputs(file), outputs(other))
 
 
-@pytest.mark.parametrize("runtime", streamed.RUNTIMES)
+@pytest.mark.parametrize("runtime", streamed.PARAMETERS)
 def test_interpreters_of_one_file_have_states_of_their_own(exported, runtime):
     _, _, internal, _ = exported("int8")
     alone = outputs(streamed.File(internal, runtime))
@@ -132,7 +132,7 @@ def test_nothing_else_is_in_the_file(exported):
     assert [item.dtype for item in facts.inputs + facts.outputs] == ["int8"] * 2
 
 
-@pytest.mark.parametrize("runtime", streamed.RUNTIMES)
+@pytest.mark.parametrize("runtime", streamed.PARAMETERS)
 def test_large_states_cost_less_than_their_bytes(exported, runtime):
     result, external, internal, _ = exported("none", 160)
     held = sum(state.initial().nbytes for state in result.states)
@@ -168,7 +168,7 @@ def only_kept(x, a, b):
     return b, x + b, a
 
 
-@pytest.mark.parametrize("runtime", streamed.RUNTIMES)
+@pytest.mark.parametrize("runtime", streamed.PARAMETERS)
 @pytest.mark.parametrize(
     "step", [direct, swapped, passed_on, given_out, only_kept]
 )
