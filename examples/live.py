@@ -51,7 +51,11 @@ _TRUTH = flags.DEFINE_string(
 )
 _PLOT = flags.DEFINE_string("plot", None, "PNG to draw.")
 _PLOT_SECONDS = flags.DEFINE_float(
-    "plot_seconds", 20, "How much of the recording it shows.", 1
+    "plot_seconds",
+    20,
+    "How much of the sound is drawn: of a recording, its "
+    "beginning in the PNG and its end on the terminal.",
+    1,
 )
 _CHECK = flags.DEFINE_string(
     "check", None, "The file for whole windows, to compare every output with."
@@ -59,6 +63,10 @@ _CHECK = flags.DEFINE_string(
 _THRESHOLD = flags.DEFINE_float(
     "threshold", 0.5, "The probability from which on a word is one.", 0, 1
 )
+
+# Of the lines on the terminal: how high, and how many characters.
+_LEVELS = " ▁▂▃▄▅▆▇█"
+_COLUMNS = 60
 
 
 def read_labels(path: pathlib.Path) -> list[str]:
@@ -83,7 +91,8 @@ def microphone(count: int) -> Iterator[np.ndarray]:
     except (ImportError, OSError) as error:
         raise UsageError(
             f"The microphone cannot be used ({error}): pip install "
-            "sounddevice, or give a recording with --wav."
+            "sounddevice, on Linux also libportaudio2 by the system's "
+            "packages, or give a recording with --wav."
         ) from error
     try:
         with sounddevice.InputStream(
@@ -176,14 +185,24 @@ def check(listener: Listener, path: pathlib.Path) -> None:
         raise CheckError(f"{differ} of {count:,} outputs differ from {path}.")
 
 
-def bars(listener: Listener) -> rich.text.Text:
-    """The classes' present probabilities."""
+def chart(listener: Listener, seconds: float) -> rich.text.Text:
+    """The classes' probabilities over the last seconds: now, and as lines."""
+    hops = max(1, round(seconds * SAMPLE_RATE / listener.hop))
+    # Before the first whole window there are none to be shown.
+    first = -(-WINDOW // listener.interpreter.hop) - 1
+    recent = np.array(
+        listener.outputs[max(first, len(listener.outputs) - hops) :]
+    )
     text = rich.text.Text()
-    for label, probability in zip(
-        listener.labels, softmax(listener.outputs[-1]), strict=True
-    ):
-        text.append(f"{label:>12} {probability:4.0%} ")
-        text.append("\N{FULL BLOCK}" * round(40 * probability) + "\n", "cyan")
+    if not len(recent):
+        return text
+    probabilities = softmax(recent)
+    columns = np.array_split(probabilities, min(_COLUMNS, len(recent)))
+    peaks = np.array([column.max(axis=0) for column in columns])
+    for index, label in enumerate(listener.labels):
+        text.append(f"{label:>12} {probabilities[-1, index]:4.0%} ")
+        levels = np.rint(peaks[:, index] * (len(_LEVELS) - 1)).astype(int)
+        text.append("".join(_LEVELS[level] for level in levels) + "\n", "cyan")
     return text
 
 
@@ -199,7 +218,9 @@ def listen(listener: Listener, pieces: Iterator[np.ndarray]) -> None:
                     f"({word.probability:.0%})"
                 )
             if is_live and listener.outputs:
-                live.update(bars(listener), refresh=True)
+                live.update(chart(listener, _PLOT_SECONDS.value), refresh=True)
+    if _WAV.value:
+        console.print(chart(listener, _PLOT_SECONDS.value), end="")
 
 
 def report(listener: Listener, truth: list[spotting.Word]) -> None:

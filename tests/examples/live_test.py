@@ -209,6 +209,27 @@ def test_any_rate_and_channels_will_do(
     assert "Of 6 words 6 were found" in out
 
 
+def test_the_terminal_shows_how_likely_each_word_was_over_time(
+    monkeypatch, capsys, files
+):
+    status, out, _ = _live(
+        monkeypatch, capsys, files, f"--wav={files / 'long.wav'}"
+    )
+    assert status == 0
+    lines = {
+        label: line
+        for label in (files / "words.txt").read_text().split()
+        for line in out.splitlines()
+        if line.split()[:1] == [label] and "% " in line
+    }
+    assert set(lines) == set((files / "words.txt").read_text().split())
+    for said in (files / "long.txt").read_text().splitlines():
+        # From 19/20 on; nothing else was said most of the time.
+        line = lines[said.split()[-1]].partition("% ")[2]
+        assert "\N{FULL BLOCK}" in line
+        assert line.count(" ") > len(line) / 4
+
+
 def test_listens_to_a_microphone_until_it_is_interrupted(
     monkeypatch, capsys, files
 ):
