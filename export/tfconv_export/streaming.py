@@ -62,9 +62,9 @@ def export_streaming(
     `StreamingState.initial_value`: 0, or in an integer file the state's zero
     point.
 
-    Internal states are resource variables in the file. On LiteRT the file's
-    second signature, `reset`, begins a new stream; on TFLite Micro
-    `MicroInterpreter::Reset()` does.
+    Internal states are resource variables in the file. On LiteRT the signature
+    `serving_default` runs a hop and `reset` begins a new stream; on TFLite
+    Micro `MicroInterpreter::Reset()` does.
 
     From hop `plan.hops_until_full` on, the outputs are the model's for the
     newest window; see `tfconv.streaming.Plan` for models with causal padding.
