@@ -14,7 +14,11 @@ def all_sections(stream: StreamingResult) -> list[Markup]:
     """The sections on the streaming file; the others are on whole windows."""
     return [
         _overview(stream),
-        _layers(stream),
+        section(
+            "Layers of the stream",
+            element("pre", str(stream.plan)),
+            element("p", "Bytes are those of the float model.", "legend"),
+        ),
         sections.interface(stream, "Inputs and outputs of the stream"),
         _states(stream),
         sections.checks(stream, "Checks of the stream"),
@@ -88,44 +92,6 @@ def _overview(stream: StreamingResult) -> Markup:
         table(["", ""], summary(stream)),
         element("p", f"Operators: {counts}."),
     )
-
-
-def _layers(stream: StreamingResult) -> Markup:
-    rows = [
-        (
-            call.name,
-            call.kind,
-            f"{_frames(call.frames_in)} -> {_frames(call.frames_out)}",
-            " + ".join(shape(state.shape) for state in call.states),
-            str(call.delay or ""),
-            _count(call.macs_per_hop),
-            _count(call.macs_per_window),
-        )
-        for call in stream.plan.calls
-    ]
-    columns = [
-        "layer",
-        "class",
-        "frames",
-        "ring buffer",
-        "delay",
-        "MACs a hop",
-        "MACs a window",
-    ]
-    return section(
-        "Layers of the stream",
-        table(columns, rows, numbers=[4, 5, 6], keep=[2, 3]),
-    )
-
-
-def _frames(frames: int | None) -> str:
-    return "all" if frames is None else str(frames)
-
-
-def _count(count: int | None) -> str:
-    if count is None:
-        return "?"
-    return f"{count:,}" if count else ""
 
 
 def _states(stream: StreamingResult) -> Markup:
