@@ -5,12 +5,13 @@ fast on CPU (see reduction.py).
 """
 
 import dataclasses
-import functools
 
 import tensorflow as tf
 
+from tfconv.ops import native
 from tfconv.ops import reduction
 from tfconv.ops import regimes
+from tfconv.ops import segments
 from tfconv.ops import xla
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
@@ -18,8 +19,6 @@ from tfconv.ops.regimes import Form
 from tfconv.ops.regimes import Regime
 from tfconv.ops.tracing import has_accelerator
 from tfconv.ops.tracing import in_inference
-
-_SEGMENTED_CHANNELS = 64
 
 
 def depthwise_conv1d(
@@ -41,11 +40,12 @@ def depthwise_conv1d(
         or _form(inputs, kernel, geometry) is Form.NATIVE
     ):
         return _native_with_its_own_gradient(inputs, kernel, geometry)
-    plain = functools.partial(reduction.convolve, _Native(geometry.strides))
     if geometry.dilation_rate == 1:
-        return plain(inputs, kernel, pads)
+        core = _Native(geometry.strides)
+        return reduction.convolve(core, inputs, kernel, pads)
+    core = _Native(phases=geometry.dilation_rate)
     return reduction.convolve_dilated(
-        plain, inputs, kernel, pads, geometry.dilation_rate
+        core, inputs, kernel, pads, geometry.dilation_rate
     )
 
 
@@ -128,24 +128,35 @@ def _native_with_its_own_gradient(
 
 @dataclasses.dataclass(frozen=True)
 class _Native:
-    stride: int
+    """The core of reduction.py.
+
+    Attributes:
+        stride: int; 1 if there are phases.
+        phases: int, how many signals, each to be convolved with the kernel,
+            lie side by side as channels of the inputs.
+    """
+
+    stride: int = 1
+    phases: int = 1
 
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
+        if self.phases > 1:
+            kernel = tf.tile(kernel, [1, self.phases, 1])
         taps, channels, multiplier = kernel.shape
         regime = Regime(taps, channels, multiplier, self.stride)
         form = regimes.choose(regimes.OUTPUTS, regime)
         if form is Form.REPEATED:
-            return self.convolve(
-                tf.repeat(inputs, multiplier, axis=2),
+            return _Native(self.stride).convolve(
+                _repeat(inputs, multiplier),
                 tf.reshape(kernel, [taps, channels * multiplier, 1]),
                 pads,
             )
         if form is Form.SEGMENTS and inputs.shape[1] is not None:
             windows = inputs.shape[1] + sum(pads) - taps + 1
-            segments = _segments(channels, windows, taps)
-            if segments > 1:
-                return _segmented(inputs, kernel, pads, segments)
-        return _native(inputs, kernel, pads, self.stride)
+            count = segments.number(channels, windows, taps)
+            if count > 1:
+                return segments.convolve(inputs, kernel, pads, count)
+        return native.convolve(inputs, kernel, pads, self.stride)
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         multiplier = kernel.shape[2]
@@ -175,14 +186,14 @@ class _Native:
             return self.convolve(upstream, kernel[::-1], flipped)
         regime = Regime(taps, channels, 1, self.stride)
         if regimes.choose(regimes.INPUT_GRADIENT, regime) is Form.NATIVE:
-            return _native_input_gradient(
+            return native.input_gradient(
                 upstream, kernel, pads, self.stride, steps
             )
         rows = reduction.Rows.of(taps, left, self.stride)
         row_kernel = tf.reshape(
             rows.of_kernel(kernel)[::-1], [rows.taps, -1, 1]
         )
-        gradient = _PLAIN.convolve(
+        gradient = _Native().convolve(
             tf.tile(rows.of_upstream(upstream, steps), [1, 1, self.stride]),
             row_kernel,
             (0, 0),
@@ -194,37 +205,73 @@ class _Native:
 
     def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
-        regime = Regime(taps, channels, 1, self.stride)
+        regime = Regime(
+            taps, channels // self.phases, 1, self.stride, self.phases
+        )
         form = regimes.choose(regimes.KERNEL_GRADIENT, regime)
         if form is Form.NATIVE:
-            return _native_kernel_gradient(
+            return native.kernel_gradient(
                 inputs, upstream, taps, pads, self.stride
             )
-        if form is Form.ROWS:
-            return self._kernel_gradient_of_rows(inputs, upstream, taps, pads)
+        if self.stride > 1:
+            wide = form is Form.WIDTH
+            return self._kernel_gradient_of_rows(
+                inputs, upstream, taps, pads, wide
+            )
+        if form is Form.WIDTH:
+            return native.kernel_gradient_over_height(
+                inputs, upstream, taps, pads, self.phases
+            )
+        if self.phases > 1:
+            plain = _Native()
+            gradient = plain._kernel_gradient(inputs, upstream, taps, pads)
+            gradient = tf.reshape(gradient, [taps, self.phases, -1, 1])
+            return tf.reduce_sum(gradient, axis=1)
         if form is Form.SEGMENTS and upstream.shape[1] is not None:
-            segments = _segments(channels, upstream.shape[1], taps)
-            if segments > 1:
-                return _segmented_kernel_gradient(
-                    inputs, upstream, taps, pads, segments
+            count = segments.number(channels, upstream.shape[1], taps)
+            if count > 1:
+                return segments.kernel_gradient(
+                    inputs, upstream, taps, pads, count
                 )
-        return _kernel_gradient_over_height(inputs, upstream, taps, pads)
+        return native.kernel_gradient_over_height(inputs, upstream, taps, pads)
 
-    def _kernel_gradient_of_rows(self, inputs, upstream, taps, pads):
+    def _kernel_gradient_of_rows(self, inputs, upstream, taps, pads, wide):
         rows = reduction.Rows.of(taps, pads[0], self.stride)
         inputs = reduction.rows_of(inputs, self.stride)
         needed = length(upstream) + rows.taps - 1
         pads = (rows.left, needed - rows.left - length(inputs))
-        if not isinstance(pads[1], int) or pads[1] < 0:
+        if wide or not isinstance(pads[1], int) or pads[1] < 0:
             inputs = reduction.window(inputs, -rows.left, needed)
             pads = (0, 0)
-        gradient = _PLAIN.kernel_gradient(
-            inputs, tf.tile(upstream, [1, 1, self.stride]), rows.taps, pads
-        )
+        if wide:
+            gradient = native.kernel_gradient_of_rows(
+                inputs, upstream, rows.taps, self.stride
+            )
+        else:
+            upstream = tf.tile(upstream, [1, 1, self.stride])
+            gradient = _Native().kernel_gradient(
+                inputs, upstream, rows.taps, pads
+            )
         return rows.to_kernel(gradient)
 
 
-_PLAIN = _Native(stride=1)
+def _repeat(inputs, multiplier) -> tf.Tensor:
+    """[b, t, c] -> [b, t, c*m], each channel m times.
+
+    As the parts of complex numbers, since tf.repeat is slow (c=64, m=2: 2.1 ->
+    0.6 ms). Those have no gradient; only outputs may be computed by this, of
+    which reduction.py knows the gradients.
+    """
+    dtype = inputs.dtype
+    if multiplier == 2:
+        repeated = tf.bitcast(tf.complex(inputs, inputs), dtype)
+    elif multiplier == 4 and dtype == tf.float32:
+        pairs = tf.bitcast(tf.complex(inputs, inputs), tf.float64)
+        repeated = tf.bitcast(tf.complex(pairs, pairs), dtype)
+    else:
+        return tf.repeat(inputs, multiplier, axis=2)
+    channels = inputs.shape[2] * multiplier
+    return tf.reshape(repeated, [-1, length(inputs), channels])
 
 
 def _of_each_multiple(upstream, multiplier) -> list[tf.Tensor]:
@@ -236,126 +283,3 @@ def _of_each_multiple(upstream, multiplier) -> list[tf.Tensor]:
         tf.reshape(upstream, [-1, length(upstream), channels, multiplier]),
         axis=3,
     )
-
-
-def _segments(channels: int, windows: int, taps: int) -> int:
-    """As many as fill the channels, each at least as long as its halo."""
-    return min(_SEGMENTED_CHANNELS // channels, windows // max(taps, 2))
-
-
-def _segmented(inputs, kernel, pads, segments) -> tf.Tensor:
-    taps, channels, _ = kernel.shape
-    windows = inputs.shape[1] + sum(pads) - taps + 1
-    length = -(-windows // segments)
-    outputs = _native(
-        _overlapping(inputs, pads[0], taps, length, segments),
-        tf.tile(kernel, [1, segments, 1]),
-        (0, 0),
-    )
-    outputs = tf.reshape(outputs, [-1, length, segments, channels])
-    outputs = tf.transpose(outputs, [0, 2, 1, 3])
-    outputs = tf.reshape(outputs, [-1, segments * length, channels])
-    return outputs[:, :windows]
-
-
-def _segmented_kernel_gradient(inputs, upstream, taps, pads, segments):
-    channels = inputs.shape[2]
-    windows = upstream.shape[1]
-    length = -(-windows // segments)
-    upstream = tf.pad(
-        upstream, [[0, 0], [0, segments * length - windows], [0, 0]]
-    )
-    gradient = _kernel_gradient_over_height(
-        _overlapping(inputs, pads[0], taps, length, segments),
-        _side_by_side(upstream, length, segments),
-        taps,
-        (0, 0),
-    )
-    gradient = tf.reshape(gradient, [taps, segments, channels, 1])
-    return tf.reduce_sum(gradient, axis=1)
-
-
-def _overlapping(inputs, left, taps, length, segments) -> tf.Tensor:
-    """[b, t, c] -> [b, length + k - 1, segments * c]."""
-    total = segments * length + taps - 1
-    steps, channels = inputs.shape[1:]
-    padded = tf.pad(
-        inputs, [[0, 0], [left, max(0, total - left - steps)], [0, 0]]
-    )
-    body = _side_by_side(padded[:, : segments * length], length, segments)
-    # A segment is followed by the beginning of the next one.
-    last = padded[:, segments * length : total]
-    halo = tf.concat([body[:, : taps - 1, channels:], last], axis=2)
-    return tf.concat([body, halo], axis=1)
-
-
-def _side_by_side(inputs, length, segments) -> tf.Tensor:
-    """[b, segments * length, c] -> [b, length, segments * c]."""
-    channels = inputs.shape[2]
-    outputs = tf.reshape(inputs, [-1, segments, length, channels])
-    outputs = tf.transpose(outputs, [0, 2, 1, 3])
-    return tf.reshape(outputs, [-1, length, segments * channels])
-
-
-def _native(inputs, kernel, pads, stride=1) -> tf.Tensor:
-    outputs = tf.nn.depthwise_conv2d(
-        tf.expand_dims(inputs, axis=1),
-        tf.expand_dims(kernel, axis=0),
-        strides=[1, stride, stride, 1],
-        padding=[[0, 0], [0, 0], list(pads), [0, 0]],
-    )
-    return tf.squeeze(outputs, axis=1)
-
-
-# TensorFlow has no oneDNN kernel for gradients with explicit padding: those are
-# 2 to 40 times slower.
-
-
-def _native_input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
-    taps, channels, _ = kernel.shape
-    same = _is_same(pads, taps, stride, steps)
-    left, right = (0, 0) if same else pads
-    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropInput(
-        input_sizes=[tf.shape(upstream)[0], 1, left + steps + right, channels],
-        filter=tf.expand_dims(kernel, axis=0),
-        out_backprop=tf.expand_dims(upstream, axis=1),
-        strides=[1, stride, stride, 1],
-        padding="SAME" if same else "VALID",
-    )
-    return reduction.window(tf.squeeze(gradient, axis=1), left, steps)
-
-
-def _native_kernel_gradient(inputs, upstream, taps, pads, stride) -> tf.Tensor:
-    same = _is_same(pads, taps, stride, length(inputs))
-    if not same:
-        inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
-    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=tf.expand_dims(inputs, axis=1),
-        filter_sizes=[1, taps, inputs.shape[2], 1],
-        out_backprop=tf.expand_dims(upstream, axis=1),
-        strides=[1, stride, stride, 1],
-        padding="SAME" if same else "VALID",
-    )
-    return tf.squeeze(gradient, axis=0)
-
-
-def _kernel_gradient_over_height(inputs, upstream, taps, pads) -> tf.Tensor:
-    steps = length(inputs)
-    # A kernel longer than its inputs is 3 to 10 times slower to pad there.
-    longer = not isinstance(steps, int) or steps < taps
-    same = not longer and _is_same(pads, taps, 1, steps)
-    if not same:
-        inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
-    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=tf.expand_dims(inputs, axis=2),
-        filter_sizes=[taps, 1, inputs.shape[2], 1],
-        out_backprop=tf.expand_dims(upstream, axis=2),
-        strides=[1, 1, 1, 1],
-        padding="SAME" if same else "VALID",
-    )
-    return tf.squeeze(gradient, axis=1)
-
-
-def _is_same(pads, taps, stride, steps) -> bool:
-    same = Geometry(taps, stride, "same").pads(steps)
-    return all(isinstance(pad, int) for pad in same) and pads == same

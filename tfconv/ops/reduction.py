@@ -7,7 +7,6 @@ TensorFlow differentiates the operations that the core is made of.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Protocol
 
 import tensorflow as tf
@@ -60,13 +59,13 @@ def convolve(core: Core, inputs, kernel, pads: Pads) -> tf.Tensor:
 
 
 def convolve_dilated(
-    plain: Callable[..., tf.Tensor], inputs, kernel, pads: Pads, dilation: int
+    core: Core, inputs, kernel, pads: Pads, dilation: int
 ) -> tf.Tensor:
     """[b, t, c] x [k, c, m] -> [b, t', c*m], by a convolution without dilation.
 
     Args:
-        plain: called with the inputs, the kernel and the pads of
-            `dilation * c` channels.
+        core: of inputs and outputs in which `dilation` signals lie side by
+            side as channels, all for the same kernel.
         inputs: floating tensor; b and t may be unknown.
         kernel: tensor of a known shape.
         pads: zeros to add before the first time step and after the last.
@@ -78,9 +77,10 @@ def convolve_dilated(
     if left % dilation or right % dilation:
         inputs = tf.pad(inputs, [[0, 0], [left, right], [0, 0]])
         steps, left, right = steps + left + right, 0, 0
-    outputs = plain(
+    outputs = convolve(
+        core,
         rows_of(inputs, dilation),
-        tf.tile(kernel, [1, dilation, 1]),
+        kernel,
         (left // dilation, right // dilation),
     )
     outputs = tf.reshape(

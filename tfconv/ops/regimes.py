@@ -25,6 +25,7 @@ class Form(enum.Enum):
     REPEATED = "channels repeated, so that there is no multiplier"
     SEGMENTS = "distant segments of the signal as channels"
     ROWS = "the phases of a stride as channels"
+    WIDTH = "the phases of a stride or a dilation as the width of an image"
     HEIGHT = "TensorFlow's op with time as the height of an image"
 
 
@@ -77,20 +78,31 @@ _PLAIN = {"multiplier": (1, 1), "stride": (1, 1)}
 OPERATION = (
     # c=64 k=3 d=2 3.4 -> 2.2, c=8 k=9 d=8 4.8 -> 1.4, c=1 k=31 d=4 15 -> 2.5.
     Rule(Form.REDUCED, dilation=(2, ANY)),
-    # s=4 m=4: c=64 k=3 4.4 -> 7.1, k=9 5.7 -> 7.3; s=2 m=4: k=3 6.4 -> 8.7;
-    # but s=2 m=2: k=3 5.2 -> 4.0.
-    Rule(Form.NATIVE, multiplier=(3, ANY), stride=(2, ANY), taps=(1, 9)),
+    # s=2 m=4: c=64 k=3 even, k=5 5.7 -> 6.6, k=9 7.5 -> 5.8; c=8 3.1 -> 3.7;
+    # s=2 m=2: k=3 4.2 -> 2.9; s=4: m=2 k=9 even, m=4 4.4 -> 5.7.
+    Rule(Form.NATIVE, multiplier=(3, ANY), stride=(2, ANY), taps=(1, 8)),
+    Rule(
+        Form.NATIVE,
+        multiplier=(3, ANY),
+        stride=(2, ANY),
+        taps=(9, 9),
+        channels=(1, 31),
+    ),
     Rule(Form.NATIVE, multiplier=(2, ANY), stride=(3, ANY), taps=(1, 9)),
-    # m=2: c=64 k=3 7.1 -> 5.4, k=9 11 -> 6.0; c=8 k=9 5.4 -> 4.1, k=3 even;
+    # m=2: c=64 k=3 6.5 -> 4.0, k=9 9.3 -> 4.4; m=4 k=3: c=64 10.6 -> 8.4, c=40
+    # 7.3 -> 9.0, k=5 even; m=2: c=8 k=9 5.4 -> 4.1, k=3 even;
     # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9. One example: c=8 k=9
     # 0.51 -> 0.61.
     Rule(Form.REDUCED, multiplier=(2, ANY), taps=(20, ANY)),
     Rule(Form.NATIVE, multiplier=(2, ANY), elements=(0, 100_000)),
+    Rule(Form.NATIVE, multiplier=(3, ANY), channels=(32, 63), taps=(1, 4)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(32, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(8, 31), taps=(7, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
     Rule(Form.NATIVE, multiplier=(2, ANY)),
-    # c=64 k=9 s=2 3.7 -> 2.9, k=31 18 -> 3.7; c=1 k=9 2.0 -> 1.6, k=3 even.
+    # c=64 s=2: k=5 1.7 -> 1.0, k=9 1.8 -> 1.0, k=31 14 -> 1.8; k=3 0.7 -> 1.0;
+    # c=1 k=9 2.0 -> 1.6.
+    Rule(Form.REDUCED, stride=(2, 3), taps=(5, ANY), channels=(8, ANY)),
     Rule(Form.REDUCED, stride=(2, ANY), taps=(8, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
@@ -104,8 +116,12 @@ OPERATION = (
 
 # y, and dx of stride 1.
 OUTPUTS = (
-    # m=2: c=64 k=31 38 -> 4.1, k=9 2.9 -> 3.5; c=8 k=31 10 -> 2.1.
+    # m=2: c=64 k=31 38 -> 2.8, k=9 2.4 -> 1.5; c=8 k=31 10 -> 2.1.
+    # y + dx + dw: m=2 k=9: c=40 6.5 -> 6.0, c=256 11 -> 6.2; m=4 k=3: c=64 9.6
+    # -> 8.4, c=256 18 -> 9.1; but c=40 even, c=8 m=2 k=3 even.
     Rule(Form.REPEATED, multiplier=(2, ANY), taps=(10, ANY)),
+    Rule(Form.REPEATED, multiplier=(2, 2), channels=(32, ANY)),
+    Rule(Form.REPEATED, multiplier=(4, 4), channels=(64, ANY), stride=(1, 1)),
     # c=1: k=9 1.2 -> 0.6, k=63 6.1 -> 1.0; c=3: k=63 5.5 -> 2.1, k=9 even.
     Rule(Form.SEGMENTS, taps=(9, ANY), channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, taps=(31, ANY), channels=(2, 3), **_PLAIN),
@@ -119,11 +135,16 @@ INPUT_GRADIENT = (
 
 # dw.
 KERNEL_GRADIENT = (
-    # c=64 s=2: k=9 1.7 -> 1.2, k=31 14 -> 2.2; s=4: k=9 1.2 -> 1.3, k=15 5.1
-    # -> 1.2; c=3 s=2: k=9 0.6 -> 1.1, k=15 2.2 -> 1.3.
+    # s=2: c=64 k=5 1.0 -> 0.6, k=9 1.6 -> 0.6, k=31 13 -> 1.1; s=3: k=9 1.2 ->
+    # 0.6; but s=4: k=9 1.0 -> 2.4, k=31 (as channels) 1.3 -> 5.8.
+    Rule(Form.WIDTH, stride=(2, 3), channels=(8, ANY)),
+    # c=64 s=4: k=9 1.2 -> 1.3, k=15 5.1 -> 1.2; c=3 s=2: k=9 0.6 -> 1.1, k=15
+    # 2.2 -> 1.3.
     Rule(Form.ROWS, stride=(2, ANY), taps=(10, ANY)),
-    Rule(Form.ROWS, stride=(2, 2), taps=(9, 9), channels=(8, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
+    # Than as channels: c=64 d=4: k=9 1.1 -> 0.75, k=31 1.35 -> 0.98; d=8: k=9
+    # 0.83 -> 0.54; c=24 even; but c=8 d=4: k=9 0.42 -> 0.63.
+    Rule(Form.WIDTH, dilation=(2, ANY), channels=(32, ANY)),
     # c=1 k=31 6 -> 1.5, c=3 k=63 18 -> 4.7, c=8 k=31 13 -> 3.9 (as the height,
     # c=8 k=31 12); c=40: nothing to win.
     Rule(Form.SEGMENTS, channels=(1, 8)),

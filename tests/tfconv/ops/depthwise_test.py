@@ -213,6 +213,8 @@ def test_every_dtype_errs_no_more_than_it_must(dtype, mode):
         Case(64, channels=2, steps=130, padding="causal"),
         Case(5, multiplier=2, padding="valid", strides=2),
         Case(4, multiplier=3, padding="same", dilation_rate=3),
+        Case(21, multiplier=2, steps=30),
+        Case(21, multiplier=4, steps=30),
     ]
 
     def convolve(xs, ws):

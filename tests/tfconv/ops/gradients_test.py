@@ -111,6 +111,7 @@ def test_gradients_of_every_dtype_err_no_more_than_they_must(dtype, mode):
         Case(3, channels=2, steps=500, padding="same"),
         Case(5, multiplier=2, padding="valid", strides=2),
         Case(4, multiplier=3, padding="causal", dilation_rate=3),
+        *OTHER_FORMS,
     ]
     operands = [
         case.operands(tf.as_dtype(dtype).as_numpy_dtype) for case in cases
@@ -133,6 +134,14 @@ SECOND_ORDER_CASES = [
     Case(3, 1, 2, 8, padding="causal", dilation_rate=2),
 ]
 
+# Those take the native op or its plain forms in graphs, these the others.
+OTHER_FORMS = [
+    Case(21, 2, 2, 30, padding="same"),
+    Case(21, 1, 4, 30, padding="causal"),
+    Case(5, 8, 1, 12, 2, padding="same"),
+    Case(2, 32, 1, 9, padding="causal", dilation_rate=2),
+]
+
 
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients_of_gradients(mode):
@@ -140,7 +149,7 @@ def test_gradients_of_gradients(mode):
 
     <u, dx> is <dy, conv(u, w)>, and <v, dw> is <dy, conv(x, v)>.
     """
-    cases = SECOND_ORDER_CASES
+    cases = SECOND_ORDER_CASES + OTHER_FORMS
     first_order = differentiate(cases)
 
     def second_order(xs, ws, dys, us, vs):
