@@ -209,6 +209,11 @@ class _Native:
             taps, channels // self.phases, 1, self.stride, self.phases
         )
         form = regimes.choose(regimes.KERNEL_GRADIENT, regime)
+        if self.phases > 1 and form is not Form.WIDTH:
+            plain = _Native()
+            gradient = plain._kernel_gradient(inputs, upstream, taps, pads)
+            gradient = tf.reshape(gradient, [taps, self.phases, -1, 1])
+            return tf.reduce_sum(gradient, axis=1)
         if form is Form.NATIVE:
             return native.kernel_gradient(
                 inputs, upstream, taps, pads, self.stride
@@ -222,11 +227,6 @@ class _Native:
             return native.kernel_gradient_over_height(
                 inputs, upstream, taps, pads, self.phases
             )
-        if self.phases > 1:
-            plain = _Native()
-            gradient = plain._kernel_gradient(inputs, upstream, taps, pads)
-            gradient = tf.reshape(gradient, [taps, self.phases, -1, 1])
-            return tf.reduce_sum(gradient, axis=1)
         if form is Form.SEGMENTS and upstream.shape[1] is not None:
             count = segments.number(channels, upstream.shape[1], taps)
             if count > 1:

@@ -107,9 +107,16 @@ OPERATION = (
     Rule(Form.NATIVE, stride=(2, ANY)),
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
     Rule(Form.REDUCED, channels=(9, ANY), taps=(5, ANY)),
-    # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=9 2.7 -> 1.4, k=31 14 -> 1.9. One
-    # example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42. Unknown steps: c=1 k=9
-    # 3.2 -> 5.7, k=31 18 -> 14; eager: c=1 k=9 5.4 -> 11, k=31 18 -> 10.
+    # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=3 1.1 -> 0.8, k=9 1.9 -> 0.9, k=31 14
+    # -> 1.9. One example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42. Unknown
+    # steps: c=1 k=9 3.2 -> 5.7, k=31 18 -> 14; eager: c=1 k=9 5.4 -> 11, k=31
+    # 18 -> 10.
+    Rule(
+        Form.REDUCED,
+        taps=(3, ANY),
+        channels=(1, 1),
+        elements=(400_000, ANY),
+    ),
     Rule(Form.REDUCED, taps=(7, ANY), elements=(100_000, ANY)),
     Rule(Form.REDUCED, taps=(20, ANY)),
 )
@@ -122,9 +129,11 @@ OUTPUTS = (
     Rule(Form.REPEATED, multiplier=(2, ANY), taps=(10, ANY)),
     Rule(Form.REPEATED, multiplier=(2, 2), channels=(32, ANY)),
     Rule(Form.REPEATED, multiplier=(4, 4), channels=(64, ANY), stride=(1, 1)),
-    # c=1: k=9 1.2 -> 0.6, k=63 6.1 -> 1.0; c=3: k=63 5.5 -> 2.1, k=9 even.
-    Rule(Form.SEGMENTS, taps=(9, ANY), channels=(1, 1), **_PLAIN),
-    Rule(Form.SEGMENTS, taps=(31, ANY), channels=(2, 3), **_PLAIN),
+    # c=1: k=31 2.6 -> 0.8; y + dx + dw, k=3 1.1 -> 0.8, k=9 1.9 -> 0.9. c=2,
+    # k=15 2.0 -> 1.4; c=3 k=15 1.4 -> 1.0, k=10 0.8 -> 0.9; c=4 k=31 3.9 ->
+    # 2.6.
+    Rule(Form.SEGMENTS, channels=(1, 1), **_PLAIN),
+    Rule(Form.SEGMENTS, taps=(12, ANY), channels=(2, 4), **_PLAIN),
 )
 
 # dx of a stride above 1.
@@ -142,13 +151,17 @@ KERNEL_GRADIENT = (
     # 2.2 -> 1.3.
     Rule(Form.ROWS, stride=(2, ANY), taps=(10, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
-    # Than as channels: c=64 d=4: k=9 1.1 -> 0.75, k=31 1.35 -> 0.98; d=8: k=9
-    # 0.83 -> 0.54; c=24 even; but c=8 d=4: k=9 0.42 -> 0.63.
+    # Else they are channels: c=64 d=4 k=9 1.1 -> 0.75, k=31 1.35 -> 0.98; d=8
+    # k=9 0.83 -> 0.54; c=24 even; but c=8 d=4 k=9 0.42 -> 0.63.
     Rule(Form.WIDTH, dilation=(2, ANY), channels=(32, ANY)),
-    # c=1 k=31 6 -> 1.5, c=3 k=63 18 -> 4.7, c=8 k=31 13 -> 3.9 (as the height,
-    # c=8 k=31 12); c=40: nothing to win.
-    Rule(Form.SEGMENTS, channels=(1, 8)),
-    # c=64 k=9 2.5 -> 0.9, k=31 82 -> 1.8; c=256 k=31 30 -> 8.
+    # Else as segments: c=3 k=9 0.63 -> 0.54, c=4 even; but c=1, y + dx + dw,
+    # 1.2 -> 1.6.
+    Rule(Form.NATIVE, channels=(3, 5), taps=(1, 9)),
+    # Else as the height: c=1 k=31 5.3 -> 1.0, c=3 k=31 1.5 -> 0.8, c=8 k=15
+    # even, k=31 1.6 -> 1.4, k=63 3.2 -> 1.7.
+    Rule(Form.SEGMENTS, channels=(1, 5)),
+    Rule(Form.SEGMENTS, channels=(6, 8), taps=(25, ANY)),
+    # c=64 k=9 2.0 -> 0.7, k=31 82 -> 1.8; c=256 k=31 30 -> 8; c=6 k=9 even.
     Rule(Form.HEIGHT),
 )
 

@@ -23,7 +23,7 @@ GRID = [
     Regime(taps, channels, multiplier, stride, dilation, elements)
     for taps, channels, multiplier, (stride, dilation), elements in (
         itertools.product(
-            (1, 3, 5, 8, 9, 10, 31),
+            (1, 3, 5, 8, 9, 12, 31),
             (1, 2, 3, 8, 9, 40, 256),
             (1, 2, 4),
             ((1, 1), (2, 1), (4, 1), (1, 2)),
@@ -67,6 +67,6 @@ def test_the_first_rule_that_fits_decides_and_the_native_op_without_one():
 
 
 def test_short_plain_kernels_stay_one_native_operation():
-    for channels in (1, 8, 64, 256):
+    for channels in (3, 8, 64, 256):
         regime = Regime(3, channels)
         assert regimes.choose(regimes.OPERATION, regime) is Form.NATIVE
