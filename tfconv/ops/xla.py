@@ -202,11 +202,17 @@ class _Taps:
         reached = (end - begin - 1) * self.stride + self._span(taps)
         inputs = window(inputs, begin * self.stride - left, reached)
         steps = (end - begin) * self.stride
+        # Of few operations: those of long kernels take as long to trace as
+        # all of them to compile.
+        size = tf.stack([-1, steps, -1])
         terms = []
-        for tap in range(taps):
+        for tap, weight in enumerate(tf.unstack(tf.squeeze(kernel, axis=2))):
             first = tap * self.dilation
-            shifted = inputs[:, first : first + steps : self.stride]
-            terms.append(shifted * kernel[tap, :, 0])
+            if self.stride == 1:
+                shifted = tf.slice(inputs, [0, first, 0], size)
+            else:
+                shifted = inputs[:, first : first + steps : self.stride]
+            terms.append(shifted * weight)
         return _tree_sum(terms)
 
 
@@ -238,8 +244,8 @@ def _sum_of_rows(inputs, kernel, windows) -> tf.Tensor:
     """[b, windows + rows - 1, ...] x [rows, ...] -> [b, windows, ...]."""
     return _tree_sum(
         [
-            inputs[:, row : row + windows] * kernel[row]
-            for row in range(kernel.shape[0])
+            inputs[:, row : row + windows] * weight
+            for row, weight in enumerate(tf.unstack(kernel))
         ]
     )
 
@@ -263,19 +269,28 @@ def _kernel_gradient(inputs, upstream, taps, left) -> tf.Tensor:
     overlapping = _overlapping_blocks(
         inputs, left, taps - 1 - left, size, blocks
     )
-    upstream = tf.reshape(
-        window(upstream, 0, blocks * size),
-        [-1, blocks, size, 1, upstream.shape[2]],
+    frames = tf.split(
+        tf.reshape(
+            window(upstream, 0, blocks * size),
+            [-1, blocks, size, 1, upstream.shape[2]],
+        ),
+        size,
+        axis=2,
     )
-    shape = [-1, blocks, taps, channels // upstream.shape[4], upstream.shape[4]]
+    of_each = upstream.shape[2]
+    shape = [-1, blocks, taps, channels // of_each, of_each]
     products = _tree_sum(
         [
             tf.reshape(
-                overlapping[:, :, frame * channels : (frame + taps) * channels],
+                tf.slice(
+                    overlapping,
+                    [0, 0, frame * channels],
+                    [-1, -1, taps * channels],
+                ),
                 shape,
             )
-            * upstream[:, :, frame : frame + 1]
-            for frame in range(size)
+            * upstreams
+            for frame, upstreams in enumerate(frames)
         ]
     )
     # Over both at once it is up to 3 times slower.
