@@ -17,7 +17,7 @@ from tfconv.ops.reduction import window
 # Padding is a copy (y + dx + dw, c=64 k=3: 4.3 instead of 2.8 ms). To spare it
 # takes two more loops, and the time to compile them; worth it when few windows
 # reach out of the inputs: from so many times their span on.
-_MIN_SPANS_OF_CUTS = 100
+_MIN_SPANS_OF_CUTS = 20
 # Frames that a product of the kernel's gradient sums: enough of them make the
 # products few, too many make the loop slow. Of the numbers between, one that
 # divides the frames spares padding them.
@@ -77,13 +77,15 @@ class _Taps:
         taps, channels, multiplier = kernel.shape
         inputs = _repeat(inputs, multiplier)
         kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
-        return tf.concat(
-            [
-                self._sum_of_taps(inputs, kernel, begin, end, pads[0])
-                for begin, end in self._cuts(length(inputs), taps, pads)
-            ],
-            axis=1,
-        )
+        steps = length(inputs)
+        left, right = pads
+        span = self._span(taps)
+        windows = (steps + left + right - span) // self.stride + 1
+        if not isinstance(steps, int) or steps < _MIN_SPANS_OF_CUTS * span:
+            return self._sum_of_taps(inputs, kernel, 0, windows, left)
+        first = ceil_divide(left, self.stride)
+        last = min(windows, (steps + left - span) // self.stride + 1)
+        return self._sum_of_parts(inputs, kernel, first, last, windows, left)
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
@@ -182,20 +184,36 @@ class _Taps:
     def _span(self, taps: int) -> int:
         return self.dilation * (taps - 1) + 1
 
-    def _cuts(self, steps, taps, pads) -> list[tuple]:
+    def _sum_of_parts(
+        self, inputs, kernel, first, last, windows, left
+    ) -> tf.Tensor:
         """Windows that reach out of the inputs, and those that do not, apart.
 
         Padding all of the inputs for the sake of the former would be a copy.
+        Both edges together, as examples, are one loop to compile.
         """
-        left, right = pads
-        span = self._span(taps)
-        windows = (steps + left + right - span) // self.stride + 1
-        if not isinstance(steps, int) or steps < _MIN_SPANS_OF_CUTS * span:
-            return [(0, windows)]
-        first = ceil_divide(left, self.stride)
-        last = min(windows, (steps + left - span) // self.stride + 1)
-        cuts = [(0, first), (first, last), (last, windows)]
-        return [(begin, end) for begin, end in cuts if begin < end]
+        middle = self._sum_of_taps(inputs, kernel, first, last, left)
+        edge = max(first, windows - last)
+        if not edge:
+            return middle
+        reached = (edge - 1) * self.stride + self._span(kernel.shape[0])
+        starts = [0, windows - edge]
+        edges = self._sum_of_taps(
+            tf.concat(
+                [
+                    window(inputs, start * self.stride - left, reached)
+                    for start in starts
+                ],
+                axis=0,
+            ),
+            kernel,
+            0,
+            edge,
+            0,
+        )
+        before, after = tf.split(edges, 2)
+        parts = [before[:, :first], middle, after[:, edge - windows + last :]]
+        return tf.concat(parts, axis=1)
 
     def _sum_of_taps(self, inputs, kernel, begin, end, left) -> tf.Tensor:
         taps = kernel.shape[0]
