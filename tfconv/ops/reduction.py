@@ -152,10 +152,9 @@ def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:
     """
     batch, _, channels = inputs.shape
     before = max(-start, 0)
-    start = max(start, 0)
-    there = length(inputs) - start
+    start = minimum(max(start, 0), length(inputs))
     wanted = maximum(size - before, 0)
-    taken = -maximum(-there, -wanted)
+    taken = minimum(length(inputs) - start, wanted)
     if not isinstance(taken, int) or taken < length(inputs):
         # Not inputs[:, start:]: the gradient of that is several times slower.
         inputs = tf.slice(inputs, [0, start, 0], [-1, taken, -1])
@@ -178,6 +177,20 @@ def maximum(a, b):
     return max(a, b) if both else tf.maximum(a, b)
 
 
+def minimum(a, b):
+    """The smaller of two ints or integer scalar tensors."""
+    return -maximum(-a, -b)
+
+
 def ceil_divide(a, b: int):
     """The quotient of ints or integer tensors, rounded up."""
     return -(-a // b)
+
+
+def tree_sum(terms: list[tf.Tensor]) -> tf.Tensor:
+    """Their sum in balanced order: short chains, and a smaller error."""
+    while len(terms) > 1:
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        odd = terms[len(terms) // 2 * 2 :]
+        terms = [left + right for left, right in pairs] + odd
+    return terms[0]

@@ -8,21 +8,17 @@ import dataclasses
 
 import tensorflow as tf
 
+from tfconv.ops import blocks
 from tfconv.ops import reduction
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
 from tfconv.ops.reduction import window
 
-# Padding is a copy (y + dx + dw, c=64 k=3: 4.3 instead of 2.8 ms). To spare it
-# takes two more loops, and the time to compile them; worth it when few windows
+# Padding is a copy (y, k=9: c=64 0.87 -> 0.47 ms, c=256 1.2 -> 0.7). To spare
+# it takes another loop, and the time to compile it; worth it when few windows
 # reach out of the inputs: from so many times their span on.
 _MIN_SPANS_OF_CUTS = 20
-# Frames that a product of the kernel's gradient sums: enough of them make the
-# products few, too many make the loop slow. Of the numbers between, one that
-# divides the frames spares padding them.
-_MIN_BLOCK = 14
-_MAX_BLOCK = 32
 # A block of so many channels leaves the fastest cache; copying them apart takes
 # less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4).
 _MIN_CHANNELS_OF_EXAMPLES = 512
@@ -32,14 +28,6 @@ _CHANNELS_OF_PHASES = (2, 31)
 # Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
 # k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
-# dw of one channel, its outputs one by one: m=2 k=9 2.6 -> 1.5 ms, k=31 4.1 ->
-# 2.6; m=3 k=31 5.1 -> 3.9; but m=4 k=31 7.4 -> 8.8.
-_MOST_OUTPUTS_APART = 3
-# Of fewer products, XLA makes one slow loop with their sum (batch 1, c=256,
-# k=9: 0.86 -> 0.24 ms), unless there are so many blocks.
-_MIN_ELEMENTS_OF_PRODUCTS = 2**15
-_MIN_BLOCKS = 33
-_LEAST_BLOCK = 4
 
 
 def depthwise_conv1d(
@@ -74,18 +62,13 @@ class _Taps:
     dilation: int
 
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
-        taps, channels, multiplier = kernel.shape
-        inputs = _repeat(inputs, multiplier)
-        kernel = tf.reshape(kernel, [taps, channels * multiplier, 1])
-        steps = length(inputs)
-        left, right = pads
-        span = self._span(taps)
-        windows = (steps + left + right - span) // self.stride + 1
-        if not isinstance(steps, int) or steps < _MIN_SPANS_OF_CUTS * span:
-            return self._sum_of_taps(inputs, kernel, 0, windows, left)
-        first = ceil_divide(left, self.stride)
-        last = min(windows, (steps + left - span) // self.stride + 1)
-        return self._sum_of_parts(inputs, kernel, first, last, windows, left)
+        multiplier = kernel.shape[2]
+        return self._convolve(
+            _repeat(inputs, multiplier),
+            _weights(kernel),
+            pads,
+            multiplier,
+        )
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
@@ -96,6 +79,7 @@ class _Taps:
             tf.reshape(kernel, [taps, channels * multiplier, 1]),
             pads,
             steps,
+            multiplier,
         )
         if multiplier == 1:
             return gradient
@@ -105,32 +89,36 @@ class _Taps:
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
         multiplier = upstream.shape[2] // channels
-        if channels == 1 < multiplier <= _MOST_OUTPUTS_APART:
-            apart = [
-                self._kernel_gradient(
-                    inputs, upstream[:, :, output : output + 1], taps, pads
-                )
-                for output in range(multiplier)
-            ]
-            return tf.concat(apart, axis=2)
-        gradient = self._kernel_gradient(
-            _repeat(inputs, multiplier), upstream, taps, pads
+        if multiplier == 1:
+            return self._kernel_gradient(inputs, upstream, taps, pads)
+        # Repeating the inputs is slower (c=64 m=2 k=9 5.5 -> 3.0 ms, c=1 2.0 ->
+        # 0.5), or even (c=8 m=4 k=9).
+        upstream = tf.reshape(
+            upstream, [-1, length(upstream), channels, multiplier]
         )
-        return tf.reshape(gradient, [taps, channels, multiplier])
+        apart = [
+            self._kernel_gradient(inputs, each, taps, pads)
+            for each in tf.unstack(upstream, axis=3)
+        ]
+        return tf.concat(apart, axis=2)
 
-    def _input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+    def _input_gradient(
+        self, upstream, kernel, pads, steps, multiplier
+    ) -> tf.Tensor:
         taps, channels, _ = kernel.shape
         left, right = pads
         if self.stride == 1:
             reach = self._span(taps) - 1
             flipped = (reach - left, reach - right)
-            return self.convolve(upstream, kernel[::-1], flipped)
+            weights = _weights(kernel)[::-1]
+            return self._convolve(upstream, weights, flipped, multiplier)
         if channels == 1 and taps >= _MIN_TAPS_OF_ZEROS * self.stride:
             upstream = _with_zeros_between(upstream, self.stride)
             start, reached = left - taps + 1, steps + taps - 1
             upstream = window(upstream, start, reached)
             plain = _Taps(1, 1)
-            return plain._sum_of_taps(upstream, kernel[::-1], 0, steps, 0)
+            weights = _weights(kernel)[::-1]
+            return plain._sum_of_taps(upstream, weights, 0, steps, 0)
         rows = reduction.Rows.of(taps, left, self.stride)
         upstream = rows.of_upstream(upstream, steps)
         row_kernel = rows.of_kernel(kernel)[::-1]
@@ -155,17 +143,17 @@ class _Taps:
             rows = reduction.Rows.of(taps, left, self.stride)
             inputs = reduction.rows_of(inputs, self.stride)
             return rows.to_kernel(
-                _kernel_gradient(inputs, upstream, rows.taps, rows.left)
+                blocks.kernel_gradient(inputs, upstream, rows.taps, rows.left)
             )
         if self.dilation == 1:
-            return _kernel_gradient(inputs, upstream, taps, left)
+            return blocks.kernel_gradient(inputs, upstream, taps, left)
         channels = inputs.shape[2]
         left_rows, part_of_row = divmod(left, self.dilation)
         if part_of_row:
             inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
         inputs = self._between_taps(inputs)
         upstream = self._between_taps(upstream)
-        gradient = _kernel_gradient(inputs, upstream, taps, left_rows)
+        gradient = blocks.kernel_gradient(inputs, upstream, taps, left_rows)
         gradient = tf.reshape(gradient, [taps, -1, channels, 1])
         return tf.reduce_sum(gradient, axis=1)
 
@@ -184,54 +172,57 @@ class _Taps:
     def _span(self, taps: int) -> int:
         return self.dilation * (taps - 1) + 1
 
-    def _sum_of_parts(
-        self, inputs, kernel, first, last, windows, left
-    ) -> tf.Tensor:
+    def _convolve(self, inputs, weights, pads, multiplier) -> tf.Tensor:
         """Windows that reach out of the inputs, and those that do not, apart.
 
         Padding all of the inputs for the sake of the former would be a copy.
-        Both edges together, as examples, are one loop to compile.
         """
-        middle = self._sum_of_taps(inputs, kernel, first, last, left)
+        steps = length(inputs)
+        left, right = pads
+        span = self._span(len(weights))
+        windows = (steps + left + right - span) // self.stride + 1
+        if not isinstance(steps, int) or steps < _MIN_SPANS_OF_CUTS * span:
+            return self._sum_of_taps(inputs, weights, 0, windows, left)
+        first = ceil_divide(left, self.stride)
+        last = min(windows, (steps + left - span) // self.stride + 1)
+        cuts = [(0, first), (first, last), (last, windows)]
+        cuts = [(begin, end) for begin, end in cuts if begin < end]
         edge = max(first, windows - last)
-        if not edge:
-            return middle
-        reached = (edge - 1) * self.stride + self._span(kernel.shape[0])
-        starts = [0, windows - edge]
-        edges = self._sum_of_taps(
-            tf.concat(
-                [
-                    window(inputs, start * self.stride - left, reached)
-                    for start in starts
-                ],
-                axis=0,
-            ),
-            kernel,
-            0,
-            edge,
-            0,
-        )
-        before, after = tf.split(edges, 2)
+        if multiplier > 1 or len(cuts) < 3:
+            # With a multiplier, XLA makes one loop of them and what it sums.
+            parts = [
+                self._sum_of_taps(inputs, weights, begin, end, left)
+                for begin, end in cuts
+            ]
+            return tf.concat(parts, axis=1)
+        # Both edges together, as examples, are one loop to compile.
+        reached = (edge - 1) * self.stride + span
+        ends = [
+            window(inputs, start * self.stride - left, reached)
+            for start in (0, windows - edge)
+        ]
+        ends = self._sum_of_taps(tf.concat(ends, axis=0), weights, 0, edge, 0)
+        before, after = tf.split(ends, 2)
+        middle = self._sum_of_taps(inputs, weights, first, last, left)
         parts = [before[:, :first], middle, after[:, edge - windows + last :]]
         return tf.concat(parts, axis=1)
 
-    def _sum_of_taps(self, inputs, kernel, begin, end, left) -> tf.Tensor:
-        taps = kernel.shape[0]
-        reached = (end - begin - 1) * self.stride + self._span(taps)
+    def _sum_of_taps(self, inputs, weights, begin, end, left) -> tf.Tensor:
+        reached = (end - begin - 1) * self.stride + self._span(len(weights))
         inputs = window(inputs, begin * self.stride - left, reached)
         steps = (end - begin) * self.stride
         # Of few operations: those of long kernels take as long to trace as
         # all of them to compile.
         size = tf.stack([-1, steps, -1])
         terms = []
-        for tap, weight in enumerate(tf.unstack(tf.squeeze(kernel, axis=2))):
+        for tap, weight in enumerate(weights):
             first = tap * self.dilation
             if self.stride == 1:
                 shifted = tf.slice(inputs, [0, first, 0], size)
             else:
                 shifted = inputs[:, first : first + steps : self.stride]
             terms.append(shifted * weight)
-        return _tree_sum(terms)
+        return reduction.tree_sum(terms)
 
 
 def _input_gradient_of_one_channel(upstream, kernel, pads) -> tf.Tensor:
@@ -249,6 +240,15 @@ def _input_gradient_of_one_channel(upstream, kernel, pads) -> tf.Tensor:
     return _Taps(multiplier, 1).convolve(flat, kernel, (left, right))
 
 
+def _weights(kernel) -> list[tf.Tensor]:
+    """[k, c, m] -> k times [c*m]; to be reversed as a list, not as a tensor.
+
+    XLA would look up each weight in the reversed one (dx, c=64 m=2 k=9: 1.2 ->
+    2.3 ms).
+    """
+    return tf.unstack(tf.reshape(kernel, [kernel.shape[0], -1]))
+
+
 def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
     """[b, t, c] -> [b, stride * t, c]."""
     zeros = [tf.zeros_like(inputs)] * (stride - 1)
@@ -260,7 +260,7 @@ def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
 
 def _sum_of_rows(inputs, kernel, windows) -> tf.Tensor:
     """[b, windows + rows - 1, ...] x [rows, ...] -> [b, windows, ...]."""
-    return _tree_sum(
+    return reduction.tree_sum(
         [
             inputs[:, row : row + windows] * weight
             for row, weight in enumerate(tf.unstack(kernel))
@@ -271,102 +271,3 @@ def _sum_of_rows(inputs, kernel, windows) -> tf.Tensor:
 def _repeat(inputs, multiplier) -> tf.Tensor:
     """[b, t, c] -> [b, t, c*m], each channel m times."""
     return inputs if multiplier == 1 else tf.repeat(inputs, multiplier, axis=2)
-
-
-def _kernel_gradient(inputs, upstream, taps, left) -> tf.Tensor:
-    """[b, t, n*c] x [b, t', c] -> [k, n*c, 1], in blocks of frames.
-
-    A product is of one frame of all blocks with all the inputs that its taps
-    meet. Those lie next to each other, also where they reach into the block
-    before or after.
-    """
-    channels = inputs.shape[2]
-    windows = length(upstream)
-    size = _block_size(windows, taps, inputs.shape[::2])
-    blocks = ceil_divide(windows, size)
-    overlapping = _overlapping_blocks(
-        inputs, left, taps - 1 - left, size, blocks
-    )
-    frames = tf.split(
-        tf.reshape(
-            window(upstream, 0, blocks * size),
-            [-1, blocks, size, 1, upstream.shape[2]],
-        ),
-        size,
-        axis=2,
-    )
-    of_each = upstream.shape[2]
-    shape = [-1, blocks, taps, channels // of_each, of_each]
-    products = _tree_sum(
-        [
-            tf.reshape(
-                tf.slice(
-                    overlapping,
-                    [0, 0, frame * channels],
-                    [-1, -1, taps * channels],
-                ),
-                shape,
-            )
-            * upstreams
-            for frame, upstreams in enumerate(frames)
-        ]
-    )
-    # Over both at once it is up to 3 times slower.
-    gradient = tf.reduce_sum(tf.reduce_sum(products, axis=1), axis=0)
-    return tf.reshape(gradient, [taps, channels, 1])
-
-
-def _block_size(windows, taps: int, batch_and_channels) -> int:
-    if not isinstance(windows, int):
-        return 32
-    if windows <= _MAX_BLOCK:
-        size = max(windows, 1)
-    else:
-        sizes = range(_MIN_BLOCK, _MAX_BLOCK + 1)
-        size = min(sizes, key=lambda size: (-windows % size, -size))
-    products = tf.TensorShape([ceil_divide(windows, size), taps])
-    elements = products.concatenate(batch_and_channels).num_elements()
-    if elements is not None and elements < _MIN_ELEMENTS_OF_PRODUCTS:
-        size = min(size, max(windows // _MIN_BLOCKS, _LEAST_BLOCK))
-    return size
-
-
-def _overlapping_blocks(inputs, before, after, size, blocks) -> tf.Tensor:
-    """[b, t, c] -> [b, blocks, (before + size + after) * c].
-
-    Flat, or else XLA would take the slices of it apart again, and copy the
-    inputs once for each way in which a slice overlaps.
-    """
-    channels = inputs.shape[2]
-    total = blocks * size
-    body = tf.reshape(window(inputs, 0, total), [-1, blocks, size, channels])
-    parts = [body]
-    for shift in range(1, ceil_divide(before, size) + 1):
-        rows = min(size, before - (shift - 1) * size)
-        earlier = tf.pad(
-            body[:, :, size - rows :], [[0, 0], [shift, 0], [0, 0], [0, 0]]
-        )
-        parts.insert(0, earlier[:, :blocks])
-    reach = ceil_divide(after, size)
-    if reach:
-        tail = tf.reshape(
-            window(inputs[:, total:], 0, reach * size),
-            [-1, reach, size, channels],
-        )
-    for shift in range(1, reach + 1):
-        rows = min(size, after - (shift - 1) * size)
-        later = tf.concat([body[:, :, :rows], tail[:, :, :rows]], axis=1)
-        parts.append(later[:, shift : shift + blocks])
-    overlapping = tf.concat(parts, axis=2)
-    return tf.reshape(
-        overlapping, [-1, blocks, (before + size + after) * channels]
-    )
-
-
-def _tree_sum(terms: list[tf.Tensor]) -> tf.Tensor:
-    """Their sum in balanced order: short chains, and a smaller error."""
-    while len(terms) > 1:
-        pairs = zip(terms[::2], terms[1::2], strict=False)
-        odd = terms[len(terms) // 2 * 2 :]
-        terms = [left + right for left, right in pairs] + odd
-    return terms[0]
