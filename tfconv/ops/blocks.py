@@ -21,9 +21,10 @@ _LEAST_FRAMES_OF_FEW_CHANNELS = 32  # c=3 k=9 0.71 -> 0.47 ms; c=1, c=8 even.
 # fastest cache (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
 _MOST_FRAMES = 64
 _MOST_ELEMENTS = 6400
-# The windows that reach out of the inputs apart, or else those are padded,
-# which is a copy. With fewer blocks that is not worth the time to compile it.
-_MIN_BLOCKS_APART = 16
+# Either the windows that reach out of the inputs are apart, which is as much to
+# compile again, or the inputs are padded, which is a copy: worth sparing if
+# there are so many blocks for each frame of one.
+_MIN_BLOCKS_PER_FRAME = 1.5
 
 
 def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
@@ -52,10 +53,9 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
     # Whole blocks of windows from the first one on that lies in the inputs. The
     # inputs of the last go on as far as those of another block.
     blocks = min(windows - left, steps - size + 1) // size
-    if blocks < _MIN_BLOCKS_APART:
-        # A size that divides the windows spares padding them.
+    if blocks < _MIN_BLOCKS_PER_FRAME * size:
         sizes = range(size, max(size, min(2 * size, most)) + 1)
-        size = min(sizes, key=lambda size: -windows % size)
+        size = min(sizes, key=lambda size: _cost(windows, size))
         return _padded(inputs, upstream, taps, left, size)
     in_blocks = blocks * size
     gradient = _in_blocks(inputs, window(upstream, left, in_blocks), taps, size)
@@ -73,6 +73,13 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
     ]
     parts = (tf.concat(each, axis=0) for each in zip(*parts, strict=True))
     return gradient + _padded(*parts, taps, 0, size)
+
+
+def _cost(windows: int, size: int) -> float:
+    """Of blocks of a size, in windows: work, copies and code to compile."""
+    in_blocks = ceil_divide(windows, size) * size
+    copied = 0.1 * windows if in_blocks > windows else 0
+    return in_blocks + copied + size
 
 
 def _padded(inputs, upstream, taps, left, size) -> tf.Tensor:
