@@ -6,7 +6,7 @@ model.fit with jit_compile off and on, and in PyTorch, eager; on the CPU, with
 plain SGD.
 
   python -m benchmarks.train_benchmark
-  python -m benchmarks.train_benchmark --torch --json=train.json
+  python -m benchmarks.train_benchmark --torch --pointwise --json=train.json
   python -m benchmarks.train_benchmark --networks=ds_cnn --kernel_sizes=9 \\
       --inputs=98x40 --nojit --nopeak_memory
 
@@ -60,6 +60,12 @@ _TRAIN_STEPS = flags.DEFINE_integer(
 )
 _JIT = flags.DEFINE_bool("jit", True, "Whether to measure under XLA too.")
 _TORCH = flags.DEFINE_bool("torch", False, "Whether to measure PyTorch too.")
+_POINTWISE = flags.DEFINE_bool(
+    "pointwise",
+    False,
+    "Whether to measure the networks without the depthwise half of their "
+    "convolutions too: how fast they would be if that took no time.",
+)
 _PEAK_MEMORY = flags.DEFINE_bool(
     "peak_memory",
     True,
@@ -98,6 +104,7 @@ def variants() -> list[str]:
         for name in training.VARIANTS
         if (_JIT.value or not name.endswith("_jit"))
         and (_TORCH.value or name != "torch")
+        and (_POINTWISE.value or not name.startswith("pointwise"))
     ]
 
 
@@ -136,6 +143,10 @@ def _columns() -> dict[str, Callable[[report.Row], str]]:
             "keras jit": report.per_second("keras_jit"),
             "tfconv : keras, jit": report.times("keras_jit", "tfconv_jit"),
         }
+    if _POINTWISE.value:
+        columns["pointwise"] = report.per_second("pointwise")
+        if _JIT.value:
+            columns["pointwise jit"] = report.per_second("pointwise_jit")
     if _TORCH.value:
         columns |= {
             "torch": report.per_second("torch"),
@@ -151,8 +162,9 @@ def _columns() -> dict[str, Callable[[report.Row], str]]:
 
 _LEGEND = (
     "Training steps per second, of the median turn, and their ratios. b, t, c: "
-    "batch, time steps, channels; k: kernel size. first step: with tracing and "
-    "compiling. peak memory: above that of the imports, compiling included. "
+    "batch, time steps, channels; k: kernel size. pointwise: without depthwise "
+    "convolutions. first step: with tracing and compiling. peak memory: above "
+    "that of the imports, compiling included. "
     "Both in the order of the columns."
 )
 

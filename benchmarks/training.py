@@ -9,7 +9,20 @@ import numpy as np
 import tfconv
 from benchmarks import networks
 
-VARIANTS = ("tfconv", "keras", "tfconv_jit", "keras_jit", "torch")
+LAYERS = {
+    "tfconv": tfconv,
+    "keras": keras.layers,
+    "pointwise": networks.Pointwise,
+}
+VARIANTS = (
+    "tfconv",
+    "keras",
+    "tfconv_jit",
+    "keras_jit",
+    "pointwise",
+    "pointwise_jit",
+    "torch",
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +53,10 @@ def make_trainer(cell: Cell, variant: str, train_steps: int):
         from benchmarks import torch_twins
 
         return torch_twins.Trainer(cell, x, y)
-    layers = tfconv if variant.startswith("tfconv") else keras.layers
     model = networks.NETWORKS[cell.network](
-        (cell.steps, cell.channels), cell.kernel_size, layers
+        (cell.steps, cell.channels),
+        cell.kernel_size,
+        LAYERS[variant.removesuffix("_jit")],
     )
     model.compile(
         keras.optimizers.SGD(0.01),

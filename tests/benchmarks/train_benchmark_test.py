@@ -2,7 +2,7 @@
 
 from tests.benchmarks import command
 
-VARIANTS = {"tfconv", "keras"}
+VARIANTS = {"tfconv", "keras", "pointwise"}
 
 
 def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
@@ -15,6 +15,7 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
         "--batch=2",
         "--train_steps=1",
         "--nojit",
+        "--pointwise",
     )
     (row,) = contents["rows"]
     assert row["cell"] == {
@@ -27,6 +28,11 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
     command.assert_times(row["seconds"], VARIANTS)
     assert set(row["peak_memory_mib"]) == VARIANTS
     assert all(mib > 1 for mib in row["peak_memory_mib"].values())
-    for header in ("tfconv : keras", "first step, s", "peak memory, MiB"):
+    for header in (
+        "tfconv : keras",
+        "pointwise",
+        "first step, s",
+        "peak memory, MiB",
+    ):
         assert f" {header} " in table
     assert " 2x40x1 " in table

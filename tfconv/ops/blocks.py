@@ -31,6 +31,13 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
     """[b, t, n*c] x [b, t', c] -> [k, n*c, 1].
 
     `dw[k, p*c + j] = sum_bi x[b, i + k - left, p*c + j] * dy[b, i, j]`
+
+    Args:
+        inputs: tensor; n phases of a stride side by side, or of one.
+        upstream: tensor, the gradients of the windows.
+        taps: int.
+        left: int, zeros before the first time step; below 0, the time steps
+            that no window reaches.
     """
     channels = inputs.shape[2]
     most = min(_MOST_FRAMES, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
@@ -60,19 +67,20 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
     in_blocks = blocks * size
     gradient = _in_blocks(inputs, window(upstream, left, in_blocks), taps, size)
     edges = [(0, left), (left + in_blocks, windows - left - in_blocks)]
-    most = max(count for _, count in edges)
-    if not most:
+    longer = max(count for _, count in edges)
+    if not longer:
         return gradient
-    parts = [
+    # Both edges as examples, with no gradients after the shorter one.
+    edges = [
         (
-            window(inputs, first - left, most + taps - 1),
-            window(window(upstream, first, count), 0, most),
+            window(inputs, first - left, longer + taps - 1),
+            window(window(upstream, first, count), 0, longer),
         )
         for first, count in edges
         if count
     ]
-    parts = (tf.concat(each, axis=0) for each in zip(*parts, strict=True))
-    return gradient + _padded(*parts, taps, 0, size)
+    edges = (tf.concat(each, axis=0) for each in zip(*edges, strict=True))
+    return gradient + _padded(*edges, taps, 0, size)
 
 
 def _cost(windows: int, size: int) -> float:
