@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
-from tfconv.ops.reduction import maximum
 from tfconv.ops.reduction import tree_sum
 from tfconv.ops.reduction import window
 
@@ -36,33 +35,27 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
         inputs: tensor; n phases of a stride side by side, or of one.
         upstream: tensor, the gradients of the windows.
         taps: int.
-        left: int, zeros before the first time step; below 0, the time steps
-            that no window reaches.
+        left: int, zeros before the first time step.
     """
     channels = inputs.shape[2]
+    steps, windows = length(inputs), length(upstream)
     most = min(_MOST_FRAMES, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
     if taps > most:
         part = ceil_divide(taps, ceil_divide(taps, most))
+        size = _size_when_padded(windows, _least(part, channels), most)
         gradients = [
-            kernel_gradient(inputs, upstream, min(part, taps - tap), left - tap)
+            _padded(inputs, upstream, min(part, taps - tap), left - tap, size)
             for tap in range(0, taps, part)
         ]
         return tf.concat(gradients, axis=0)
-    if left < 0:
-        inputs = window(inputs, -left, maximum(length(inputs) + left, 0))
-        left = 0
-    steps, windows = length(inputs), length(upstream)
-    size = max(taps, _LEAST_FRAMES)
-    if 1 < channels < 8:
-        size = max(size, _LEAST_FRAMES_OF_FEW_CHANNELS)
+    size = _least(taps, channels)
     if not isinstance(steps, int):
         return _padded(inputs, upstream, taps, left, size)
-    # Whole blocks of windows from the first one on that lies in the inputs. The
-    # inputs of the last go on as far as those of another block.
+    # Whole blocks, from the first window on that lies in the inputs. The last
+    # one reads as far as the block after it.
     blocks = min(windows - left, steps - size + 1) // size
     if blocks < _MIN_BLOCKS_PER_FRAME * size:
-        sizes = range(size, max(size, min(2 * size, most)) + 1)
-        size = min(sizes, key=lambda size: _cost(windows, size))
+        size = _size_when_padded(windows, size, most)
         return _padded(inputs, upstream, taps, left, size)
     in_blocks = blocks * size
     gradient = _in_blocks(inputs, window(upstream, left, in_blocks), taps, size)
@@ -83,11 +76,23 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
     return gradient + _padded(*edges, taps, 0, size)
 
 
-def _cost(windows: int, size: int) -> float:
-    """Of blocks of a size, in windows: work, copies and code to compile."""
-    in_blocks = ceil_divide(windows, size) * size
-    copied = 0.1 * windows if in_blocks > windows else 0
-    return in_blocks + copied + size
+def _least(taps: int, channels: int) -> int:
+    """Frames of a block."""
+    few = 1 < channels < 8
+    return max(taps, _LEAST_FRAMES_OF_FEW_CHANNELS if few else _LEAST_FRAMES)
+
+
+def _size_when_padded(windows, least: int, most: int) -> int:
+    """Frames of a block; those that divide the windows spare a copy."""
+
+    def cost(size):
+        """In windows: work, copies and code to compile."""
+        in_blocks = ceil_divide(windows, size) * size
+        return in_blocks + size + (windows / 10 if in_blocks > windows else 0)
+
+    if not isinstance(windows, int):
+        return least
+    return min(range(least, max(least, min(2 * least, most)) + 1), key=cost)
 
 
 def _padded(inputs, upstream, taps, left, size) -> tf.Tensor:
@@ -109,17 +114,32 @@ def _in_blocks(inputs, upstream, taps, size) -> tf.Tensor:
     """
     channels, of_each = inputs.shape[2], upstream.shape[2]
     blocks = length(upstream) // size
-    flat = tf.reshape(inputs, [-1, length(inputs) * channels])
     row = size * channels
-    shape = [-1, blocks, taps, channels // of_each, of_each]
+    flat = tf.reshape(inputs, [-1, length(inputs) * channels])
     frames = tf.split(
         tf.reshape(upstream, [-1, blocks, size, 1, of_each]), size, axis=2
     )
+    # Each once, since to trace constants takes as long as to compile the rest.
+    strides = tf.constant([1, 1])
+    shape_of_rows = tf.stack([-1, blocks, row])
+    beginning = tf.constant([0, 0, 0]), tf.constant([0, 0, taps * channels])
+    ones = tf.constant([1, 1, 1])
+    shape = tf.stack([-1, blocks, taps, channels // of_each, of_each])
     products = []
     for frame, upstreams in enumerate(frames):
-        rows = tf.slice(flat, [0, frame * channels], [-1, blocks * row])
-        rows = tf.reshape(rows, [-1, blocks, row])
-        met = tf.slice(rows, [0, 0, 0], [-1, -1, taps * channels])
+        start = frame * channels
+        rows = tf.strided_slice(
+            flat,
+            [0, start],
+            [0, start + blocks * row],
+            strides,
+            begin_mask=0b01,
+            end_mask=0b01,
+        )
+        rows = tf.reshape(rows, shape_of_rows)
+        met = tf.strided_slice(
+            rows, *beginning, ones, begin_mask=0b111, end_mask=0b011
+        )
         products.append(tf.reshape(met, shape) * upstreams)
     # Over both at once it is up to 3 times slower.
     gradient = tf.reduce_sum(tree_sum(products), axis=1)

@@ -4,6 +4,7 @@ What regimes.py calls worth it is brought by reshapes to a form of it that is
 fast on CPU (see reduction.py).
 """
 
+import contextlib
 import dataclasses
 
 import tensorflow as tf
@@ -259,8 +260,7 @@ def _repeat(inputs, multiplier) -> tf.Tensor:
     """[b, t, c] -> [b, t, c*m], each channel m times.
 
     As the parts of complex numbers, since tf.repeat is slow (c=64, m=2: 2.1 ->
-    0.6 ms). Those have no gradient; only outputs may be computed by this, of
-    which reduction.py knows the gradients.
+    0.6 ms).
     """
     dtype = inputs.dtype
     if multiplier == 2:
@@ -272,6 +272,19 @@ def _repeat(inputs, multiplier) -> tf.Tensor:
         return tf.repeat(inputs, multiplier, axis=2)
     channels = inputs.shape[2] * multiplier
     return tf.reshape(repeated, [-1, length(inputs), channels])
+
+
+def _bitcast_gradient(op, upstream) -> tf.Tensor:
+    """Of numbers regarded as the parts of complex ones, and back.
+
+    TensorFlow has none. Backpropagation does not need it, since reduction.py
+    knows the gradients of what `_repeat` is for; forward mode does.
+    """
+    return tf.bitcast(upstream, op.inputs[0].dtype)
+
+
+with contextlib.suppress(KeyError):  # Somebody else has registered one.
+    tf.RegisterGradient("Bitcast")(_bitcast_gradient)
 
 
 def _of_each_multiple(upstream, multiplier) -> list[tf.Tensor]:

@@ -11,6 +11,9 @@ from typing import Protocol
 
 import tensorflow as tf
 
+from tfconv.ops.tracing import Lowering
+from tfconv.ops.tracing import current_lowering
+
 Pads = tuple[int, int]
 
 
@@ -156,13 +159,20 @@ def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:
     wanted = maximum(size - before, 0)
     taken = minimum(length(inputs) - start, wanted)
     if not isinstance(taken, int) or taken < length(inputs):
-        # Not inputs[:, start:]: the gradient of that is several times slower.
-        inputs = tf.slice(inputs, [0, start, 0], [-1, taken, -1])
+        inputs = _slice(inputs, start, taken)
     after = wanted - taken
     if not isinstance(after, int) or before or after:
         inputs = tf.pad(inputs, [[0, 0], [before, after], [0, 0]])
     inputs.set_shape([batch, None, channels])
     return inputs
+
+
+def _slice(inputs, start, size) -> tf.Tensor:
+    if current_lowering() is Lowering.XLA:
+        # The gradient of tf.slice has none there.
+        return inputs[:, start : start + size]
+    # The gradient of the other is several times slower here.
+    return tf.slice(inputs, [0, start, 0], [-1, size, -1])
 
 
 def length(inputs: tf.Tensor):

@@ -211,16 +211,20 @@ class _Taps:
         reached = (end - begin - 1) * self.stride + self._span(len(weights))
         inputs = window(inputs, begin * self.stride - left, reached)
         steps = (end - begin) * self.stride
-        # Of few operations: those of long kernels take as long to trace as
-        # all of them to compile.
-        size = tf.stack([-1, steps, -1])
+        # As inputs[:, first : first + steps : stride], of fewer operations: to
+        # trace those of a long kernel takes as long as to compile it.
+        strides = tf.constant([1, self.stride, 1])
         terms = []
         for tap, weight in enumerate(weights):
             first = tap * self.dilation
-            if self.stride == 1:
-                shifted = tf.slice(inputs, [0, first, 0], size)
-            else:
-                shifted = inputs[:, first : first + steps : self.stride]
+            shifted = tf.strided_slice(
+                inputs,
+                [0, first, 0],
+                [0, first + steps, 0],
+                strides,
+                begin_mask=0b101,
+                end_mask=0b101,
+            )
             terms.append(shifted * weight)
         return reduction.tree_sum(terms)
 

@@ -231,13 +231,14 @@ def test_a_gradient_penalty_has_the_gradient_of_its_finite_differences(
     assert np.max(np.abs(differences)) > 1e4 * DIFFERENCE_TOLERANCE
 
 
-@pytest.mark.parametrize("mode", ["eager", "graph"])
+@pytest.mark.parametrize("mode", MODES)
 def test_jacobians_and_forward_mode_derivatives(mode):
     cases = [
         Case(3, 2, 1, 8),
         Case(7, 2, 2, 9, padding="causal"),
         Case(3, 2, 1, 8, padding="valid", dilation_rate=2),
         Case(9, 2, 1, 11, 2),
+        *OTHER_FORMS,
     ]
 
     def jacobians(xs):
