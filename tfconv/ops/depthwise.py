@@ -51,6 +51,10 @@ def depthwise_conv1d(
         Tensor of shape `(b, t', c * m)`, of the dtype of `inputs`. float16 and
         bfloat16 are accumulated in float32.
 
+    An input that is not finite makes the outputs that meet it not finite; under
+    XLA on CPU, with fewer than 8 channels and a long kernel, also those up to
+    64 time steps, or two strides, away.
+
     Raises:
         ValueError: when an argument is out of its range, when both
             `strides > 1` and `dilation_rate > 1`, when the ranks, channels

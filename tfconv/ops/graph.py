@@ -33,12 +33,13 @@ def depthwise_conv1d(
     if inputs.shape[1] is None and geometry.padding == "valid":
         inputs = _at_least_one_window(inputs, geometry)
     pads = geometry.pads(length(inputs))
+    regime = Regime.of(inputs, kernel, geometry)
     if (
         has_accelerator()
         or in_inference()
         # Known when tracing, as explicit padding has to be.
         or not all(isinstance(pad, int) for pad in pads)
-        or _form(inputs, kernel, geometry) is Form.NATIVE
+        or regimes.choose(regimes.OPERATION, regime) is Form.NATIVE
     ):
         return _native_with_its_own_gradient(inputs, kernel, geometry)
     if geometry.dilation_rate == 1:
@@ -86,25 +87,6 @@ def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
     )
     with tf.control_dependencies([check]):
         return tf.identity(inputs)
-
-
-def _form(inputs, kernel, geometry: Geometry) -> Form:
-    _, channels, multiplier = kernel.shape
-    elements = inputs.shape.num_elements()
-    if tf.executing_eagerly() or inputs.shape[1] is None:
-        # Every operation costs a call; segments need the number of steps.
-        elements = 0
-    return regimes.choose(
-        regimes.OPERATION,
-        Regime(
-            geometry.kernel_size,
-            channels,
-            multiplier,
-            geometry.strides,
-            geometry.dilation_rate,
-            regimes.ANY if elements is None else elements,
-        ),
-    )
 
 
 def _native_with_its_own_gradient(

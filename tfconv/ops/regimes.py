@@ -3,7 +3,7 @@
 On CPU, TensorFlow's native op computes outputs and the gradient of inputs at
 the pace of a copy, except for few channels and for multipliers; its gradient of
 a kernel has cliffs. The first rule of a table that fits decides; where none
-does, the native op runs.
+does, the native op runs. Under XLA on CPU that op is slow, and none of it runs.
 
 Numbers are milliseconds of the native op -> of the form, with
 benchmarks/op_benchmark or one part of it: float32, batch 32, 1 to 2 million
@@ -13,6 +13,10 @@ multiplier, s: stride, d: dilation.
 
 import dataclasses
 import enum
+
+import tensorflow as tf
+
+from tfconv.ops.geometry import Geometry
 
 ANY = 10**9
 
@@ -27,6 +31,8 @@ class Form(enum.Enum):
     ROWS = "the phases of a stride as channels"
     WIDTH = "the phases of a stride or a dilation as the width of an image"
     HEIGHT = "TensorFlow's op with time as the height of an image"
+    TAPS = "the sum over the taps of shifted inputs"
+    TOEPLITZ = "products of blocks of the signal with a matrix"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +47,7 @@ class Regime:
         dilation: int.
         elements: int, of the inputs; large if the batch is unknown. 0 in
             eager mode, where more operations are what costs, and if the time
-            steps are unknown, so that there can be no segments.
+            steps are unknown, so that there can be no segments or blocks.
     """
 
     taps: int
@@ -50,6 +56,22 @@ class Regime:
     stride: int = 1
     dilation: int = 1
     elements: int = ANY
+
+    @classmethod
+    def of(cls, inputs, kernel, geometry: Geometry) -> "Regime":
+        """Of a tensor `(b, t, c)` and a kernel `(k, c, m)`, where traced."""
+        taps, channels, multiplier = kernel.shape
+        elements = inputs.shape.num_elements()
+        if tf.executing_eagerly() or inputs.shape[1] is None:
+            elements = 0
+        return cls(
+            taps,
+            channels,
+            multiplier,
+            geometry.strides,
+            geometry.dilation_rate,
+            ANY if elements is None else elements,
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +185,33 @@ KERNEL_GRADIENT = (
     Rule(Form.SEGMENTS, channels=(6, 8), taps=(25, ANY)),
     # c=64 k=9 2.0 -> 0.7, k=31 82 -> 1.8; c=256 k=31 30 -> 8; c=6 k=9 even.
     Rule(Form.HEIGHT),
+)
+
+# Under XLA, y + dx + dw of Form.TAPS -> Form.TOEPLITZ, which also compiles in a
+# quarter of the time or less. Little to do: b=1 t=128 c=1 k=64 0.10 -> 0.14,
+# but b=32 t=128 c=3 0.45 -> 0.23.
+_ONE = {"channels": (1, 1), "dilation": (1, 1), "elements": (2_000, ANY)}
+_TWO_OR_THREE = _ONE | {"channels": (2, 3)}
+_FEW = _ONE | {"channels": (4, 7)}
+_MULTIPLIED = {"multiplier": (2, ANY)}
+XLA = (
+    # k=31 2.3 -> 2.4, k=63 3.6 -> 2.9, k=400 62 -> 9; s=4 k=63 2.5 -> 2.4.
+    Rule(Form.TOEPLITZ, taps=(48, ANY), **_ONE),
+    # m=2: k=15 2.4 -> 3.4, k=31 4.8 -> 3.2; m=4 k=31 7.9 -> 4.2; m=8 k=63 51 ->
+    # 12. With a stride: m=4 s=2 k=9 3.9 -> 2.2, m=8 s=4 k=9 3.6 -> 2.8, m=32
+    # s=160 k=400 120 -> 2.8.
+    Rule(Form.TOEPLITZ, taps=(20, ANY), **_MULTIPLIED, **_ONE),
+    Rule(Form.TOEPLITZ, taps=(9, ANY), stride=(2, ANY), **_MULTIPLIED, **_ONE),
+    # c=2 k=24 2.2 -> 2.6, k=31 3.0 -> 2.0, k=63 15 -> 3.0; c=3 k=31 6.0 -> 3.9,
+    # k=63 8.9 -> 4.7, s=2 k=63 4.9 -> 3.5. m=2: c=2 k=15 6.6 -> 3.6, c=3 k=9
+    # even, k=31 13 -> 5.6.
+    Rule(Form.TOEPLITZ, taps=(28, ANY), **_TWO_OR_THREE),
+    Rule(Form.TOEPLITZ, taps=(12, ANY), **_MULTIPLIED, **_TWO_OR_THREE),
+    # c=4 k=40 even, k=63 6.3 -> 5.5; c=6 k=63 5.0 -> 3.5; but c=8 k=63 4.1 ->
+    # 5.2. m=2: c=4 k=15 3.2 -> 5.4, k=31 5.9 -> 5.1; c=6 k=31 12 -> 5.0.
+    Rule(Form.TOEPLITZ, taps=(60, ANY), **_FEW),
+    Rule(Form.TOEPLITZ, taps=(31, ANY), **_MULTIPLIED, **_FEW),
+    Rule(Form.TAPS),
 )
 
 

@@ -1,7 +1,8 @@
 """The lowering for XLA on CPU: shifted taps, which XLA fuses into one loop.
 
 XLA:CPU runs a grouped convolution tens of times slower than the memory allows;
-a sum over the taps of `inputs` shifted and scaled is elementwise to it.
+a sum over the taps of `inputs` shifted and scaled is elementwise to it. Long
+kernels of few channels are products of matrices instead.
 """
 
 import dataclasses
@@ -10,10 +11,16 @@ import tensorflow as tf
 
 from tfconv.ops import blocks
 from tfconv.ops import reduction
+from tfconv.ops import regimes
+from tfconv.ops import toeplitz
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
 from tfconv.ops.reduction import window
+from tfconv.ops.regimes import Form
+from tfconv.ops.regimes import Regime
+from tfconv.ops.shifts import Weights
+from tfconv.ops.shifts import sum_of_taps
 
 # Padding is a copy (y, k=9: c=64 0.87 -> 0.47 ms, c=256 1.2 -> 0.7). To spare
 # it takes another loop, and the time to compile it; worth it when few windows
@@ -25,6 +32,9 @@ _MIN_CHANNELS_OF_EXAMPLES = 512
 # dx of a stride, its phases one by one: c=3 k=31 s=4 3.3 -> 0.9 ms, c=8 k=31
 # s=2 0.9 -> 0.6, c=16 k=15 s=2 0.53 -> 0.41; from 40 channels on no faster.
 _CHANNELS_OF_PHASES = (2, 31)
+# And of one channel, if so many frames of dy meet in one of dx: s=4 k=9 0.43 ->
+# 0.32 ms, but k=5 0.37 -> 0.42, k=13 0.54 -> 0.67; s=3 and s=5 even.
+_ROWS_OF_ONE_CHANNEL = 3
 # Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
 # k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
@@ -33,10 +43,13 @@ _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
 def depthwise_conv1d(
     inputs: tf.Tensor, kernel: tf.Tensor, geometry: Geometry
 ) -> tf.Tensor:
-    """[b, t, c] x [k, c, m] -> [b, t', c*m], elementwise."""
+    """[b, t, c] x [k, c, m] -> [b, t', c*m], without a convolution."""
     steps = length(inputs)
     if geometry.padding == "valid" and not isinstance(steps, int):
         inputs = _at_least_one_window(inputs, steps, geometry)
+    regime = Regime.of(inputs, kernel, geometry)
+    if regimes.choose(regimes.XLA, regime) is Form.TOEPLITZ:
+        return toeplitz.convolve(inputs, kernel, geometry)
     pads = geometry.pads(steps)
     if not all(isinstance(pad, int) for pad in pads):
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
@@ -65,7 +78,7 @@ class _Taps:
         multiplier = kernel.shape[2]
         return self._convolve(
             _repeat(inputs, multiplier),
-            _weights(kernel),
+            Weights.of(kernel),
             pads,
             multiplier,
         )
@@ -110,30 +123,33 @@ class _Taps:
         if self.stride == 1:
             reach = self._span(taps) - 1
             flipped = (reach - left, reach - right)
-            weights = _weights(kernel)[::-1]
+            weights = Weights.of(kernel).backwards(multiplier)
             return self._convolve(upstream, weights, flipped, multiplier)
         if channels == 1 and taps >= _MIN_TAPS_OF_ZEROS * self.stride:
             upstream = _with_zeros_between(upstream, self.stride)
             start, reached = left - taps + 1, steps + taps - 1
             upstream = window(upstream, start, reached)
-            plain = _Taps(1, 1)
-            weights = _weights(kernel)[::-1]
-            return plain._sum_of_taps(upstream, weights, 0, steps, 0)
+            weights = Weights.of(kernel).backwards(multiplier)
+            return sum_of_taps(upstream, weights, steps)
         rows = reduction.Rows.of(taps, left, self.stride)
         upstream = rows.of_upstream(upstream, steps)
-        row_kernel = rows.of_kernel(kernel)[::-1]
+        row_kernel = rows.of_kernel(kernel)
         windows = length(upstream) - rows.taps + 1
         fewest, most = _CHANNELS_OF_PHASES
-        if fewest <= channels <= most:
+        of_one = channels == 1 and rows.taps == _ROWS_OF_ONE_CHANNEL
+        if of_one or fewest <= channels <= most:
             phases = [
-                _sum_of_rows(upstream, row_kernel[:, phase], windows)
-                for phase in range(self.stride)
+                sum_of_taps(
+                    upstream, Weights(each).backwards(multiplier), windows
+                )
+                for each in tf.unstack(row_kernel, axis=1)
             ]
             gradient = tf.stack(phases, axis=2)
         else:
             # [b, rows, 1, c] x [rows, stride, c]
             upstream = tf.expand_dims(upstream, 2)
-            gradient = _sum_of_rows(upstream, row_kernel, windows)
+            weights = Weights(row_kernel).backwards(multiplier)
+            gradient = sum_of_taps(upstream, weights, windows)
         gradient = tf.reshape(gradient, [-1, windows * self.stride, channels])
         return window(gradient, 0, steps)
 
@@ -142,9 +158,15 @@ class _Taps:
         if self.stride > 1:
             rows = reduction.Rows.of(taps, left, self.stride)
             inputs = reduction.rows_of(inputs, self.stride)
-            return rows.to_kernel(
-                blocks.kernel_gradient(inputs, upstream, rows.taps, rows.left)
-            )
+            phases = [inputs]
+            if self.stride == inputs.shape[2] == 2:
+                # c=1 k=9 0.88 -> 0.47 ms, k=31 0.98 -> 0.74; s=4 and c=3 even.
+                phases = tf.unstack(inputs[..., tf.newaxis], axis=2)
+            gradients = [
+                blocks.kernel_gradient(phase, upstream, rows.taps, rows.left)
+                for phase in phases
+            ]
+            return rows.to_kernel(tf.concat(gradients, axis=1))
         if self.dilation == 1:
             return blocks.kernel_gradient(inputs, upstream, taps, left)
         channels = inputs.shape[2]
@@ -179,7 +201,7 @@ class _Taps:
         """
         steps = length(inputs)
         left, right = pads
-        span = self._span(len(weights))
+        span = self._span(weights.taps)
         windows = (steps + left + right - span) // self.stride + 1
         if not isinstance(steps, int) or steps < _MIN_SPANS_OF_CUTS * span:
             return self._sum_of_taps(inputs, weights, 0, windows, left)
@@ -208,25 +230,10 @@ class _Taps:
         return tf.concat(parts, axis=1)
 
     def _sum_of_taps(self, inputs, weights, begin, end, left) -> tf.Tensor:
-        reached = (end - begin - 1) * self.stride + self._span(len(weights))
+        count = end - begin
+        reached = (count - 1) * self.stride + self._span(weights.taps)
         inputs = window(inputs, begin * self.stride - left, reached)
-        steps = (end - begin) * self.stride
-        # As inputs[:, first : first + steps : stride], of fewer operations: to
-        # trace those of a long kernel takes as long as to compile it.
-        strides = tf.constant([1, self.stride, 1])
-        terms = []
-        for tap, weight in enumerate(weights):
-            first = tap * self.dilation
-            shifted = tf.strided_slice(
-                inputs,
-                [0, first, 0],
-                [0, first + steps, 0],
-                strides,
-                begin_mask=0b101,
-                end_mask=0b101,
-            )
-            terms.append(shifted * weight)
-        return reduction.tree_sum(terms)
+        return sum_of_taps(inputs, weights, count, self.stride, self.dilation)
 
 
 def _input_gradient_of_one_channel(upstream, kernel, pads) -> tf.Tensor:
@@ -244,31 +251,12 @@ def _input_gradient_of_one_channel(upstream, kernel, pads) -> tf.Tensor:
     return _Taps(multiplier, 1).convolve(flat, kernel, (left, right))
 
 
-def _weights(kernel) -> list[tf.Tensor]:
-    """[k, c, m] -> k times [c*m]; to be reversed as a list, not as a tensor.
-
-    XLA would look up each weight in the reversed one (dx, c=64 m=2 k=9: 1.2 ->
-    2.3 ms).
-    """
-    return tf.unstack(tf.reshape(kernel, [kernel.shape[0], -1]))
-
-
 def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
     """[b, t, c] -> [b, stride * t, c]."""
     zeros = [tf.zeros_like(inputs)] * (stride - 1)
     return tf.reshape(
         tf.stack([inputs, *zeros], axis=2),
         [-1, length(inputs) * stride, inputs.shape[2]],
-    )
-
-
-def _sum_of_rows(inputs, kernel, windows) -> tf.Tensor:
-    """[b, windows + rows - 1, ...] x [rows, ...] -> [b, windows, ...]."""
-    return reduction.tree_sum(
-        [
-            inputs[:, row : row + windows] * weight
-            for row, weight in enumerate(tf.unstack(kernel))
-        ]
     )
 
 

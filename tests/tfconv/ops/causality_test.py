@@ -61,6 +61,25 @@ def test_causal_outputs_do_not_know_the_future(mode):
                 )
 
 
+@pytest.mark.parametrize("strides", [1, 3])
+def test_matrix_products_do_not_know_the_future_while_it_is_finite(strides):
+    """Of what is not finite the outputs next to the windows may know, too."""
+    case = Case(64, 1, 1, 1100, strides, "causal")
+    convolve = convolution([case], "jit")
+    x, w, _ = case.operands()
+    (clean,) = convolve([x], [w])
+    for t in (0, 500, 531, 1098):
+        seen = t // strides + 1
+        spoilt = x.copy()
+        spoilt[:, t + 1 :] = 1e30
+        (y,) = convolve([spoilt], [w])
+        np.testing.assert_array_equal(y[:, :seen], clean[:, :seen])
+        spoilt[:, t + 1 :] = np.nan
+        (y,) = convolve([spoilt], [w])
+        farther = max(0, seen - 64)
+        np.testing.assert_array_equal(y[:, :farther], clean[:, :farther])
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", grid.PADDINGS)
 def test_one_bad_step_spoils_only_the_windows_that_meet_it(padding, mode):

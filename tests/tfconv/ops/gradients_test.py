@@ -140,6 +140,12 @@ OTHER_FORMS = [
     Case(21, 1, 4, 30, padding="causal"),
     Case(5, 8, 1, 12, 2, padding="same"),
     Case(2, 32, 1, 9, padding="causal", dilation_rate=2),
+    # And under XLA: matrix products, and taps in parts.
+    Case(48, 1, 1, 60, batch=34),
+    Case(9, 3, 2, 60, 2, padding="causal", batch=12),
+    Case(14, 3, 2, 60, 2, padding="causal", batch=12),
+    Case(101, 8, 1, 9, batch=1),
+    Case(34, 8, 2, 9, padding="causal", batch=1),
 ]
 
 

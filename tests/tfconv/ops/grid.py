@@ -151,6 +151,13 @@ LARGE_CASES = [
     Case(26, channels=3, steps=90, padding="causal", dilation_rate=2),
     Case(9, channels=64, steps=33, padding="same", multiplier=2),
     Case(9, channels=16, steps=57, padding="causal", strides=4, multiplier=2),
+    Case(63, channels=1, steps=1100, padding="same"),
+    Case(400, channels=1, steps=1100, strides=160, multiplier=4),
+    Case(31, channels=2, steps=510, padding="valid", strides=3),
+    Case(60, channels=5, steps=210, padding="causal", multiplier=3),
+    Case(130, channels=8, steps=210, padding="causal"),
+    Case(104, channels=9, steps=220, padding="valid", dilation_rate=2),
+    Case(240, channels=12, steps=310, padding="same", strides=2),
 ]
 
 

@@ -47,7 +47,7 @@ def case_of_many_forms(draw):
     """
     strides = draw(st.sampled_from([1, 1, 2, 4]))
     dilation_rate = 1 if strides > 1 else draw(st.sampled_from([1, 1, 2, 5]))
-    kernel_size = draw(st.sampled_from([2, 3, 7, 9, 10, 13, 31]))
+    kernel_size = draw(st.sampled_from([2, 3, 7, 9, 10, 13, 31, 49, 110]))
     padding = draw(st.sampled_from(grid.PADDINGS))
     span = dilation_rate * (kernel_size - 1) + 1
     return Case(
@@ -60,6 +60,7 @@ def case_of_many_forms(draw):
         strides,
         padding,
         dilation_rate,
+        batch=draw(st.sampled_from([2, 2, 25])),
     )
 
 
@@ -126,6 +127,8 @@ CASES = [
     Case(9, channels=12, steps=30, padding="same", multiplier=2),
     Case(9, channels=12, steps=31, padding="same", strides=2),
     Case(3, channels=4, steps=33, padding="causal", dilation_rate=4),
+    Case(50, channels=1, steps=1000, padding="same"),
+    Case(101, channels=8, steps=40, padding="causal"),
 ]
 
 

@@ -18,13 +18,14 @@ TABLES = {
     "outputs": regimes.OUTPUTS,
     "input_gradient": regimes.INPUT_GRADIENT,
     "kernel_gradient": regimes.KERNEL_GRADIENT,
+    "xla": regimes.XLA,
 }
 GRID = [
     Regime(taps, channels, multiplier, stride, dilation, elements)
     for taps, channels, multiplier, (stride, dilation), elements in (
         itertools.product(
-            (1, 3, 5, 8, 9, 12, 31),
-            (1, 2, 3, 8, 9, 40, 256),
+            (1, 3, 5, 8, 9, 12, 31, 63),
+            (1, 2, 3, 5, 8, 9, 40, 256),
             (1, 2, 4),
             ((1, 1), (2, 1), (4, 1), (1, 2)),
             (1000, regimes.ANY),
