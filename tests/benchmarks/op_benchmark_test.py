@@ -45,3 +45,40 @@ def test_it_reports_every_variant_of_the_cells_asked_for(tmp_path):
     assert contents["machine"]["cpu"] in table
     assert contents["command"] in table
     assert "--kernel_sizes=4" in contents["command"]
+
+
+def test_floors_are_measured_where_there_are_forms_to_choose_from(tmp_path):
+    table, contents = command.run_benchmark(
+        "op_benchmark",
+        tmp_path,
+        "--grid=full",
+        "--floor",
+        "--channels=3",
+        "--kernel_sizes=4",
+        "--strides=1,2",
+        "--dilations=1,2",
+        "--multipliers=1,2",
+        "--batches=2",
+        "--steps=70",
+        "--computes=y+dx+dw",
+    )
+    found = {
+        (
+            row["cell"]["stride"],
+            row["cell"]["dilation"],
+            row["cell"]["multiplier"],
+        ): set(row["seconds"]) - {*LAYERS, "copy"}
+        for row in contents["rows"]
+    }
+    assert found == {
+        (1, 1, 1): {"floor", "floor_jit"},
+        (1, 2, 1): {"floor", "floor_jit"},
+        (1, 1, 2): {"floor"},
+        (2, 1, 1): {"floor"},
+        (1, 2, 2): set(),
+        (2, 1, 2): set(),
+    }
+    for row in contents["rows"]:
+        command.assert_times(row["seconds"], set(row["seconds"]))
+    for header in ("tfconv / floor", "keras / floor", "tfconv / floor, jit"):
+        assert f" {header} " in table

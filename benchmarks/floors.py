@@ -1,0 +1,295 @@
+"""What TensorFlow's operations take with nothing around them.
+
+A layer that is made of them pads, reshapes and adds on top. So y, dx and dw
+together, each in the fastest of its forms, are a floor under every such layer,
+and what another may gain on it. Only the time counts: the tensors are random,
+of the shapes that an operation takes without a copy.
+"""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from benchmarks import timing
+
+# Segments of a signal of few channels, laid side by side as channels.
+_SEGMENTS = 16
+# Frames of a block of dw under XLA: at least as many as taps, and at most so
+# many taps at once.
+_FRAMES = (12, 32)
+_MOST_TAPS = 64
+# Enough to tell forms apart that differ.
+_SECONDS_TO_CHOOSE = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """A function, and the tensors that it is called with."""
+
+    function: Callable
+    tensors: tuple[tf.Tensor, ...]
+
+
+def graph(cell) -> Callable[[], list] | None:
+    """The fastest forms in one plain graph.
+
+    Args:
+        cell: of op_benchmark.
+
+    Returns:
+        A function that runs them; `None` for a multiplier with a stride or a
+        dilation.
+    """
+    if cell.multiplier > 1 and max(cell.stride, cell.dilation) > 1:
+        return None
+    if cell.stride > 1:
+        parts = _strided(cell)
+    elif cell.multiplier > 1:
+        parts = _multiplied(cell)
+    else:
+        parts = _plain(cell)
+    return _together(parts if cell.computes == "y+dx+dw" else parts[:1])
+
+
+def jit(cell) -> Callable[[], list] | None:
+    """The fastest forms under XLA; `None` with a stride or a multiplier."""
+    if max(cell.stride, cell.multiplier) > 1:
+        return None
+    batch, steps, channels, taps = _sizes(cell)
+    y, dx = (
+        [
+            Form(
+                lambda *tensors: _sum_of_taps(*tensors, cell.dilation),
+                (
+                    _random(
+                        batch, steps + (taps - 1) * cell.dilation, channels
+                    ),
+                    _random(taps, channels),
+                ),
+            )
+        ]
+        for _ in range(2)
+    )
+    if cell.computes == "y":
+        return _together([y], jit_compile=True)
+    # The frames between two taps side by side, as channels.
+    steps, channels = max(1, steps // cell.dilation), channels * cell.dilation
+    runs = math.ceil(taps / _MOST_TAPS)
+    at_once = taps // runs
+    dw = []
+    for frames in _FRAMES:
+        size = max(frames, at_once)
+        blocks = max(1, steps // size)
+        inputs = [
+            _random(batch, blocks, size + at_once - 1, channels)
+            for _ in range(runs)
+        ]
+        upstream = _random(batch, blocks, size, channels)
+        dw.append(Form(_kernel_gradients_of_blocks, (upstream, *inputs)))
+    return _together([y, dx, dw], jit_compile=True)
+
+
+def _plain(cell) -> list[list[Form]]:
+    batch, steps, channels, taps = _sizes(cell)
+    # Side by side as channels: frames between two taps, distant segments.
+    folds = [cell.dilation]
+    if channels < 8:
+        folds.append(_SEGMENTS)
+    y, dx, dw = [], [], []
+    for fold in folds:
+        shape = batch, max(1, steps // fold), channels * fold
+        for part in (y, dx):
+            kernel = _random(taps, shape[2], 1)
+            part.append(Form(_convolve, (_random(*shape), kernel)))
+        tensors = _random(*shape), _random(*shape)
+        for over in (_over_width, _over_height):
+            dw.append(_with_options(over, tensors, taps=taps))
+    if cell.dilation > 1:
+        shape = batch, max(1, steps // cell.dilation), cell.dilation, channels
+        tensors = _random(*shape), _random(*shape)
+        dw.append(_with_options(_filter_gradient, tensors, size=[taps, 1]))
+    return [y, dx, dw]
+
+
+def _strided(cell) -> list[list[Form]]:
+    batch, steps, channels, taps = _sizes(cell)
+    windows, stride = math.ceil(steps / cell.stride), cell.stride
+    inputs = _random(batch, steps, channels)
+    upstream = _random(batch, windows, channels)
+    kernel = _random(taps, channels, 1)
+    rows = math.ceil((taps + stride - 1) / stride)
+    phases = _random(batch, windows, stride, channels)
+    of_rows = _random(batch, max(1, windows - rows + 1), 1, channels)
+    # Those of a stride as channels, which dy is repeated for.
+    as_channels = [_random(batch, windows, stride * channels) for _ in range(3)]
+    row_kernel = _random(rows, stride * channels, 1)
+    return [
+        [_with_options(_convolve, (inputs, kernel), stride=stride)],
+        [
+            _with_options(
+                _input_gradient, (upstream, kernel), steps=steps, stride=stride
+            ),
+            Form(_convolve, (as_channels[0], row_kernel)),
+        ],
+        [
+            _with_options(
+                _over_width, (inputs, upstream), taps=taps, stride=stride
+            ),
+            _with_options(
+                _filter_gradient,
+                (phases, of_rows),
+                size=[rows, stride],
+                padding="VALID",
+            ),
+            _with_options(_over_height, tuple(as_channels[1:]), taps=rows),
+        ],
+    ]
+
+
+def _multiplied(cell) -> list[list[Form]]:
+    batch, steps, channels, taps = _sizes(cell)
+    multiplier, outputs = cell.multiplier, cell.multiplier * channels
+    inputs, upstream = (_random(batch, steps, n) for n in (channels, outputs))
+    kernel, repeated = _random(taps, channels, multiplier), upstream + 1.0
+    # Of one output for each channel, as often as there are.
+    apart = [_random(batch, steps, channels) for _ in range(multiplier)]
+    one = _random(taps, channels, 1)
+    return [
+        [
+            Form(_convolve, (inputs, kernel)),
+            Form(_convolve, (repeated, tf.reshape(kernel, [taps, outputs, 1]))),
+        ],
+        [
+            Form(
+                lambda one, *apart: [_convolve(each, one) for each in apart],
+                (one, *apart),
+            )
+        ],
+        [
+            _with_options(_over_width, (inputs, upstream), taps=taps),
+            Form(
+                lambda inputs, *apart: [
+                    _over_height(inputs, each, taps) for each in apart
+                ],
+                (inputs, *apart),
+            ),
+        ],
+    ]
+
+
+def _together(
+    parts: list[list[Form]], jit_compile: bool = False
+) -> Callable[[], list]:
+    """The fastest form of each part, in one function."""
+    fastest = [_fastest(forms, jit_compile) for forms in parts]
+    run = tf.function(
+        lambda tensors: [
+            form.function(*each)
+            for form, each in zip(fastest, tensors, strict=True)
+        ],
+        jit_compile=jit_compile,
+        autograph=False,
+    )
+    return lambda: run([form.tensors for form in fastest])
+
+
+def _fastest(forms: list[Form], jit_compile: bool) -> Form:
+    if len(forms) == 1:
+        return forms[0]
+    timings = timing.measure(
+        {
+            index: timing.Repeated(_together([[form]], jit_compile))
+            for index, form in enumerate(forms)
+        },
+        rounds=50,
+        seconds=_SECONDS_TO_CHOOSE,
+    )
+    return forms[min(timings, key=lambda index: timings[index].median)]
+
+
+def _convolve(inputs, kernel, stride=1):
+    return tf.nn.depthwise_conv2d(
+        inputs[:, tf.newaxis],
+        kernel[tf.newaxis],
+        [1, stride, stride, 1],
+        "SAME",
+    )
+
+
+def _input_gradient(upstream, kernel, steps, stride):
+    batch, _, channels = upstream.shape
+    return tf.nn.depthwise_conv2d_backprop_input(
+        [batch, 1, steps, channels],
+        kernel[tf.newaxis],
+        upstream[:, tf.newaxis],
+        [1, stride, stride, 1],
+        "SAME",
+    )
+
+
+def _over_width(inputs, upstream, taps, stride=1):
+    return _filter_gradient(
+        inputs[:, tf.newaxis], upstream[:, tf.newaxis], [1, taps], stride
+    )
+
+
+def _over_height(inputs, upstream, taps):
+    return _filter_gradient(
+        inputs[:, :, tf.newaxis], upstream[:, :, tf.newaxis], [taps, 1]
+    )
+
+
+def _filter_gradient(images, upstream, size, stride=1, padding="SAME"):
+    channels = images.shape[3]
+    return tf.nn.depthwise_conv2d_backprop_filter(
+        images,
+        [*size, channels, upstream.shape[3] // channels],
+        upstream,
+        [1, stride, stride, 1],
+        padding,
+    )
+
+
+def _sum_of_taps(inputs, kernel, dilation):
+    taps = kernel.shape[0]
+    windows = inputs.shape[1] - (taps - 1) * dilation
+    shifted = [inputs[:, tap * dilation :][:, :windows] for tap in range(taps)]
+    weights = tf.unstack(kernel)
+    return _tree_sum([x * w for x, w in zip(shifted, weights, strict=True)])
+
+
+def _kernel_gradients_of_blocks(upstream, *inputs):
+    """Products are summed over the frames of a block, sums over the blocks."""
+    size = upstream.shape[2]
+    gradients = []
+    for part in inputs:
+        taps = part.shape[2] - size + 1
+        products = [
+            part[:, :, frame : frame + taps] * upstream[:, :, frame : frame + 1]
+            for frame in range(size)
+        ]
+        of_examples = tf.reduce_sum(_tree_sum(products), axis=1)
+        gradients.append(tf.reduce_sum(of_examples, axis=0))
+    return gradients
+
+
+def _with_options(function, tensors: tuple, **options) -> Form:
+    return Form(lambda *tensors: function(*tensors, **options), tensors)
+
+
+def _sizes(cell) -> tuple[int, int, int, int]:
+    return cell.batch, cell.steps, cell.channels, cell.kernel_size
+
+
+def _random(*shape: int) -> tf.Tensor:
+    return tf.random.normal(shape)
+
+
+def _tree_sum(terms: list[tf.Tensor]) -> tf.Tensor:
+    while len(terms) > 1:
+        odd = terms[len(terms) // 2 * 2 :]
+        pairs = zip(terms[::2], terms[1::2], strict=False)
+        terms = [a + b for a, b in pairs] + odd
+    return terms[0]
