@@ -7,7 +7,7 @@ tf.lite.TFLiteConverter with the same representative data.
 
   python -m benchmarks.latency_benchmark
   python -m benchmarks.latency_benchmark --json=latency.json
-  python -m benchmarks.latency_benchmark --cases=causal --quantize=int8
+  python -m benchmarks.latency_benchmark --cases=causal --quantize=int8 --floor
 
 From the root of the repository, or `python benchmarks/latency_benchmark.py`,
 where `pip install -e .` was done, or `bazel run //benchmarks:latency_benchmark
@@ -68,6 +68,12 @@ _INPUTS = program.define_inputs(
     "Time steps x channels of an input; with 1 channel the network begins with "
     "a strided convolution.",
 )
+_FLOOR = flags.DEFINE_bool(
+    "floor",
+    False,
+    "Whether to measure a network without any padding, too: the least that a "
+    "file of as many convolutions takes. Not for strided ones.",
+)
 _KERNEL_SIZES = program.define_integers("kernel_sizes", [9], "Taps.")
 flags.set_default(program.ROUNDS, 200)
 
@@ -108,6 +114,38 @@ def make_files(
         else:
             paths["keras"].write_bytes(_quantized(keras_model, data))
     return paths
+
+
+def make_unpadded_file(
+    input_shape: tuple[int, int],
+    kernel_size: int,
+    geometry: dict,
+    quantize: str,
+    path: pathlib.Path,
+) -> None:
+    """Exports tfconv's network with inputs long enough to need no padding.
+
+    Its convolutions have as many outputs on average.
+    """
+    steps, channels = input_shape
+    dilations = geometry.get("dilations", networks.NO_DILATIONS)
+    lost = np.cumsum([(kernel_size - 1) * dilation for dilation in dilations])
+    stem_strides = networks.STEM_STRIDES if channels == 1 else 1
+    steps += round(lost.mean()) * stem_strides
+    model = networks.ds_cnn(
+        (steps, channels),
+        kernel_size,
+        tfconv,
+        **(geometry | {"padding": "valid"}),
+    )
+    data = np.random.default_rng(0).standard_normal(
+        (_EXAMPLES, steps, channels), dtype=np.float32
+    )
+    # What the converters print.
+    with contextlib.redirect_stdout(io.StringIO()):
+        tfconv_export.export(
+            model, path, quantize=quantize, representative_data=data
+        )
 
 
 def _quantized(model: keras.Model, data: np.ndarray) -> bytes:
@@ -154,6 +192,15 @@ def measure(
             quantize,
             pathlib.Path(folder),
         )
+        if _FLOOR.value and "strides" not in _GEOMETRIES[case]:
+            paths["floor"] = pathlib.Path(folder) / "floor.tflite"
+            make_unpadded_file(
+                input_shape,
+                kernel_size,
+                _GEOMETRIES[case],
+                quantize,
+                paths["floor"],
+            )
         interpreters = {name: load(path) for name, path in paths.items()}
         sizes = {
             name: path.stat().st_size / 1024 for name, path in paths.items()
@@ -190,6 +237,10 @@ def _check_names(flag: str, values: list[str], known) -> None:
         )
 
 
+_FLOOR_COLUMNS: dict[str, Callable[[report.Row], str]] = {
+    "floor": report.milliseconds("floor"),
+    "keras / floor": report.times("keras", "floor"),
+}
 _COLUMNS: dict[str, Callable[[report.Row], str]] = {
     "case": lambda row: row.cell["case"],
     "quantize": lambda row: row.cell["quantize"],
@@ -202,13 +253,15 @@ _COLUMNS: dict[str, Callable[[report.Row], str]] = {
 }
 _LEGEND = (
     "Medians in ms, 1 thread, batch 1; ratios of medians. t, c: time steps, "
-    "channels; k: kernel size. size: of the files, in the order of the columns."
+    "channels; k: kernel size; size: of the files, in their order; "
+    "floor: tfconv's file of a network that pads nothing."
 )
 
 
 def main() -> None:
+    columns = _COLUMNS | (_FLOOR_COLUMNS if _FLOOR.value else {})
     result = report.Report(
-        "latency_benchmark", _COLUMNS, _LEGEND, plots.draw_latency
+        "latency_benchmark", columns, _LEGEND, plots.draw_latency
     )
     _check_names("cases", _CASES.value, _GEOMETRIES)
     _check_names("quantize", _QUANTIZE.value, _QUANTIZE_MODES)

@@ -14,6 +14,7 @@ from keras import layers as keras_layers
 
 CLASSES = 12
 FILTERS = 64
+NO_DILATIONS = (1, 1, 1, 1)
 WAVENET_DILATIONS = (1, 2, 4, 8)
 TC_RESNET_FILTERS = (32, 48, 64)
 STEM_KERNEL_SIZE = 40
@@ -49,7 +50,7 @@ def ds_cnn(
     *,
     strides: int = 1,
     padding: str = "same",
-    dilations: Sequence[int] = (1, 1, 1, 1),
+    dilations: Sequence[int] = NO_DILATIONS,
 ) -> keras.Model:
     """Separable convolutions, each with batch normalization and ReLU.
 
@@ -58,7 +59,7 @@ def ds_cnn(
         kernel_size: int, the taps of every separable convolution.
         layers: the module with the layers.
         strides: int, of each of them.
-        padding: `"same"` or `"causal"`.
+        padding: `"valid"`, `"same"` or `"causal"`.
         dilations: dilation rates, one for each of them.
     """
     inputs = keras.Input(input_shape)
