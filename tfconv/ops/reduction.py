@@ -50,13 +50,17 @@ def convolve(core: Core, inputs, kernel, pads: Pads) -> tf.Tensor:
 
     @tf.custom_gradient
     def with_gradient(inputs, kernel):
+        outputs = core.convolve(inputs, kernel, pads)
+
         def gradient(upstream):
+            # A tape takes gradients of whatever shape they were traced with.
+            upstream.set_shape(outputs.shape)
             return (
                 core.input_gradient(upstream, kernel, pads, length(inputs)),
                 core.kernel_gradient(inputs, upstream, kernel.shape[0], pads),
             )
 
-        return core.convolve(inputs, kernel, pads), gradient
+        return outputs, gradient
 
     return with_gradient(inputs, kernel)
 

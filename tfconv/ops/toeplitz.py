@@ -9,7 +9,6 @@ import tensorflow as tf
 
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import ceil_divide
-from tfconv.ops.reduction import window
 
 # Inputs from the beginning of one block to that of the next. c=1, y + dx + dw,
 # of 16, 32 and 64: k=9 m=4 s=2 1.8 2.2 3.0 ms, k=63 4.0 2.9 2.9, k=130 6.8 5.1
@@ -34,13 +33,14 @@ def convolve(inputs, kernel, geometry: Geometry) -> tf.Tensor:
     matrix = _toeplitz(kernel, outputs_of_block, stride)
     # A block's windows end in one of the blocks behind it.
     spanned = matrix.shape[1] // size
-    inputs = window(inputs, -left, (blocks + spanned - 1) * size)
+    needed = (blocks + spanned - 1) * size
+    inputs = inputs[:, : needed - left]
     if batch is None:
         batch = tf.shape(inputs)[0]
-    inputs = tf.reshape(
-        tf.transpose(inputs, [2, 0, 1]),
-        [channels, batch, blocks + spanned - 1, size],
+    inputs = _with_zeros_around(
+        tf.transpose(inputs, [2, 0, 1]), left, [channels, batch, needed]
     )
+    inputs = tf.reshape(inputs, [channels, batch, blocks + spanned - 1, size])
     products = [
         tf.matmul(
             tf.reshape(
@@ -68,13 +68,31 @@ def _toeplitz(kernel, columns: int, stride: int) -> tf.Tensor:
     taps, channels, multiplier = kernel.shape
     size = columns * stride
     rows = ceil_divide(taps + size - stride, size) * size
-    kernel = tf.pad(
+    kernel = _with_zeros_around(
         tf.transpose(kernel, [1, 2, 0]),
-        [[0, 0], [0, 0], [0, rows + stride - taps]],
+        0,
+        [channels, multiplier, rows + stride],
     )
     repeated = tf.tile(kernel, [1, 1, columns])[:, :, : columns * rows]
     matrix = tf.reshape(repeated, [channels, multiplier, columns, rows])
     return tf.reshape(
         tf.transpose(matrix, [0, 3, 2, 1]),
         [channels, rows, columns * multiplier],
+    )
+
+
+def _with_zeros_around(tensor, before: int, shape: list) -> tf.Tensor:
+    """tf.pad of the last axis, with derivatives of every order.
+
+    Under XLA, the gradient of tf.pad has none beyond its own.
+    """
+    end = before + tensor.shape[2]
+    return tf.raw_ops.StridedSliceGrad(
+        shape=tf.stack(shape),
+        begin=[0, 0, before],
+        end=[0, 0, end],
+        strides=[1, 1, 1],
+        dy=tensor,
+        begin_mask=0b011,
+        end_mask=0b011,
     )

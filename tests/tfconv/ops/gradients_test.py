@@ -284,6 +284,50 @@ def test_jacobians_and_forward_mode_derivatives(mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_forward_mode_derivatives_of_gradients(mode):
+    """Of dx along a direction of w, which dx is linear in; of dw along one of x.
+
+    Derivatives of such derivatives are what optimizers of second order take.
+    """
+    cases = SECOND_ORDER_CASES + OTHER_FORMS
+    first_order = differentiate(cases)
+
+    def along_directions(xs, ws, dys, us, vs):
+        with tf.autodiff.ForwardAccumulator((xs, ws), (us, vs)) as accumulator:
+            gradients = first_order(xs, ws, dys)
+        return accumulator.jvp(gradients)
+
+    operands = [case.operands() for case in cases]
+    us = [np.cos(x) for x, _, _ in operands]
+    vs = [np.sin(7 * w) for _, w, _ in operands]
+    of_dxs, of_dws = in_mode(along_directions, mode)(
+        *([*map(tf.constant, o)] for o in zip(*operands, strict=True)),
+        [*map(tf.constant, us)],
+        [*map(tf.constant, vs)],
+    )
+    for case, (_, _, dy), u, v, of_dx, of_dw in zip(
+        cases, operands, us, vs, of_dxs, of_dws, strict=True
+    ):
+        case.check_input_gradient(of_dx, dy, v)
+        case.check_kernel_gradient(of_dw, u, dy)
+
+
+def test_gradients_of_outputs_with_an_unknown_shape():
+    cases = [Case(33, 7, 1, 50, 2), Case(9, 2, 2, 50, dilation_rate=3)]
+    gradients = tf.function(
+        differentiate(cases), jit_compile=True
+    ).get_concrete_function(
+        [tf.TensorSpec([None, case.steps, case.channels]) for case in cases],
+        [tf.TensorSpec(case.kernel_shape) for case in cases],
+        [
+            tf.TensorSpec([None, None, case.channels * case.multiplier])
+            for case in cases
+        ],
+    )
+    check(gradients, cases)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_kernel_that_is_not_watched_costs_the_input_no_gradient(mode):
     case = Case(3, 2, 2)
     x, w, dy = (tf.constant(operand) for operand in case.operands())
