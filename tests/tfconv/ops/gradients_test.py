@@ -285,10 +285,7 @@ def test_jacobians_and_forward_mode_derivatives(mode):
 
 @pytest.mark.parametrize("mode", MODES)
 def test_forward_mode_derivatives_of_gradients(mode):
-    """Of dx along a direction of w, which dx is linear in; of dw along one of x.
-
-    Derivatives of such derivatives are what optimizers of second order take.
-    """
+    """Of dx along a direction of w, and of dw along one of x."""
     cases = SECOND_ORDER_CASES + OTHER_FORMS
     first_order = differentiate(cases)
 
