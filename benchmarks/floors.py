@@ -100,12 +100,12 @@ def _plain(cell) -> list[list[Form]]:
     y, dx, dw = [], [], []
     for fold in folds:
         shape = batch, max(1, steps // fold), channels * fold
-        for part in (y, dx):
-            kernel = _random(taps, shape[2], 1)
-            part.append(Form(_convolve, (_random(*shape), kernel)))
-        tensors = _random(*shape), _random(*shape)
+        inputs, upstream = _random(*shape), _random(*shape)
+        kernel = _random(taps, shape[2], 1)
+        y.append(Form(_convolve, (inputs, kernel)))
+        dx.append(Form(_convolve, (upstream, kernel)))
         for over in (_over_width, _over_height):
-            dw.append(_with_options(over, tensors, taps=taps))
+            dw.append(_with_options(over, (inputs, upstream), taps=taps))
     if cell.dilation > 1:
         shape = batch, max(1, steps // cell.dilation), cell.dilation, channels
         tensors = _random(*shape), _random(*shape)

@@ -51,9 +51,9 @@ def depthwise_conv1d(
         Tensor of shape `(b, t', c * m)`, of the dtype of `inputs`. float16 and
         bfloat16 are accumulated in float32.
 
-    An input that is not finite makes the outputs that meet it not finite; under
-    XLA on CPU, with fewer than 8 channels and a long kernel, also those up to
-    64 time steps, or two strides, away.
+    An input that is not finite makes the outputs that meet it not finite; on
+    CPU, with fewer than 8 channels and a long kernel, maybe also those up to 64
+    time steps, or two strides, away.
 
     Raises:
         ValueError: when an argument is out of its range, when both

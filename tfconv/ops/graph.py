@@ -13,6 +13,7 @@ from tfconv.ops import native
 from tfconv.ops import reduction
 from tfconv.ops import regimes
 from tfconv.ops import segments
+from tfconv.ops import toeplitz
 from tfconv.ops import xla
 from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import length
@@ -134,7 +135,11 @@ class _Native:
                 tf.reshape(kernel, [taps, channels * multiplier, 1]),
                 pads,
             )
-        if form is Form.SEGMENTS and inputs.shape[1] is not None:
+        steps_known = inputs.shape[1] is not None
+        if form is Form.TOEPLITZ and steps_known:
+            windows = inputs.shape[1] + sum(pads) - taps + 1
+            return toeplitz.convolve(inputs, kernel, pads[0], windows)
+        if form is Form.SEGMENTS and steps_known:
             windows = inputs.shape[1] + sum(pads) - taps + 1
             count = segments.number(channels, windows, taps)
             if count > 1:
@@ -210,7 +215,10 @@ class _Native:
             return native.kernel_gradient_over_height(
                 inputs, upstream, taps, pads, self.phases
             )
-        if form is Form.SEGMENTS and upstream.shape[1] is not None:
+        steps_known = None not in (inputs.shape[1], upstream.shape[1])
+        if form is Form.TOEPLITZ and steps_known:
+            return toeplitz.kernel_gradient(inputs, upstream, taps, pads[0])
+        if form is Form.SEGMENTS and steps_known:
             count = segments.number(channels, upstream.shape[1], taps)
             if count > 1:
                 return segments.kernel_gradient(

@@ -32,7 +32,7 @@ class Form(enum.Enum):
     WIDTH = "the phases of a stride or a dilation as the width of an image"
     HEIGHT = "TensorFlow's op with time as the height of an image"
     TAPS = "the sum over the taps of shifted inputs"
-    TOEPLITZ = "products of blocks of the signal with a matrix"
+    TOEPLITZ = "products of blocks of the signal with matrices"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +154,9 @@ OUTPUTS = (
     # c=1: k=31 2.6 -> 0.8; y + dx + dw, k=3 1.1 -> 0.8, k=9 1.9 -> 0.9. c=2,
     # k=15 2.0 -> 1.4; c=3 k=15 1.4 -> 1.0, k=10 0.8 -> 0.9; c=4 k=31 3.9 ->
     # 2.6.
+    # y + dx + dw: c=1 k=31 1.5 -> 1.2, k=63 2.0 -> 1.9, k=400 13 -> 8; k=15 even.
+    # One example: k=21 0.40 -> 0.26, k=63 0.42 -> 0.30.
+    Rule(Form.TOEPLITZ, taps=(20, ANY), channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, taps=(12, ANY), channels=(2, 4), **_PLAIN),
 )
@@ -181,6 +184,7 @@ KERNEL_GRADIENT = (
     Rule(Form.NATIVE, channels=(3, 5), taps=(1, 9)),
     # Else as the height: c=1 k=31 5.3 -> 1.0, c=3 k=31 1.5 -> 0.8, c=8 k=15
     # even, k=31 1.6 -> 1.4, k=63 3.2 -> 1.7.
+    Rule(Form.TOEPLITZ, taps=(20, ANY), dilation=(1, 1), channels=(1, 1)),
     Rule(Form.SEGMENTS, channels=(1, 5)),
     Rule(Form.SEGMENTS, channels=(6, 8), taps=(25, ANY)),
     # c=64 k=9 2.0 -> 0.7, k=31 82 -> 1.8; c=256 k=31 30 -> 8; c=6 k=9 even.

@@ -49,7 +49,11 @@ def depthwise_conv1d(
         inputs = _at_least_one_window(inputs, steps, geometry)
     regime = Regime.of(inputs, kernel, geometry)
     if regimes.choose(regimes.XLA, regime) is Form.TOEPLITZ:
-        return toeplitz.convolve(inputs, kernel, geometry)
+        left, _ = geometry.pads(steps)
+        windows = geometry.output_steps(steps)
+        return toeplitz.convolve(
+            inputs, kernel, left, windows, geometry.strides
+        )
     pads = geometry.pads(steps)
     if not all(isinstance(pad, int) for pad in pads):
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
