@@ -151,12 +151,12 @@ OUTPUTS = (
     Rule(Form.REPEATED, multiplier=(2, ANY), taps=(10, ANY)),
     Rule(Form.REPEATED, multiplier=(2, 2), channels=(32, ANY)),
     Rule(Form.REPEATED, multiplier=(4, 4), channels=(64, ANY), stride=(1, 1)),
+    # Else as segments, y + dx + dw: c=1 k=31 1.5 -> 1.2, k=63 2.0 -> 1.9, k=400
+    # 13 -> 8; k=15 even. One example: k=21 0.40 -> 0.26, k=63 0.42 -> 0.30.
+    Rule(Form.TOEPLITZ, taps=(20, ANY), channels=(1, 1), **_PLAIN),
     # c=1: k=31 2.6 -> 0.8; y + dx + dw, k=3 1.1 -> 0.8, k=9 1.9 -> 0.9. c=2,
     # k=15 2.0 -> 1.4; c=3 k=15 1.4 -> 1.0, k=10 0.8 -> 0.9; c=4 k=31 3.9 ->
     # 2.6.
-    # y + dx + dw: c=1 k=31 1.5 -> 1.2, k=63 2.0 -> 1.9, k=400 13 -> 8; k=15 even.
-    # One example: k=21 0.40 -> 0.26, k=63 0.42 -> 0.30.
-    Rule(Form.TOEPLITZ, taps=(20, ANY), channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, taps=(12, ANY), channels=(2, 4), **_PLAIN),
 )
@@ -182,9 +182,10 @@ KERNEL_GRADIENT = (
     # Else as segments: c=3 k=9 0.63 -> 0.54, c=4 even; but c=1, y + dx + dw,
     # 1.2 -> 1.6.
     Rule(Form.NATIVE, channels=(3, 5), taps=(1, 9)),
+    # As the outputs.
+    Rule(Form.TOEPLITZ, taps=(20, ANY), dilation=(1, 1), channels=(1, 1)),
     # Else as the height: c=1 k=31 5.3 -> 1.0, c=3 k=31 1.5 -> 0.8, c=8 k=15
     # even, k=31 1.6 -> 1.4, k=63 3.2 -> 1.7.
-    Rule(Form.TOEPLITZ, taps=(20, ANY), dilation=(1, 1), channels=(1, 1)),
     Rule(Form.SEGMENTS, channels=(1, 5)),
     Rule(Form.SEGMENTS, channels=(6, 8), taps=(25, ANY)),
     # c=64 k=9 2.0 -> 0.7, k=31 82 -> 1.8; c=256 k=31 30 -> 8; c=6 k=9 even.
