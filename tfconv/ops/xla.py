@@ -24,8 +24,11 @@ from tfconv.ops.shifts import sum_of_taps
 
 # Padding is a copy (y, k=9: c=64 0.87 -> 0.47 ms, c=256 1.2 -> 0.7). To spare
 # it takes another loop, and the time to compile it; worth it when few windows
-# reach out of the inputs: from so many times their span on.
+# reach out of the inputs: from so many times their span on. The spans of few
+# taps can be long, too (y + dx + dw, c=64 k=31 d=4 9.0 -> 8.2 ms; c=40 k=9 d=8
+# 3.3 -> 2.7).
 _MIN_SPANS_OF_CUTS = 20
+_MIN_SPANS_OF_CUTS_IF_DILATED = 8
 # A block of so many channels leaves the fastest cache; copying them apart takes
 # less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4).
 _MIN_CHANNELS_OF_EXAMPLES = 512
@@ -207,7 +210,12 @@ class _Taps:
         left, right = pads
         span = self._span(weights.taps)
         windows = (steps + left + right - span) // self.stride + 1
-        if not isinstance(steps, int) or steps < _MIN_SPANS_OF_CUTS * span:
+        spans = (
+            _MIN_SPANS_OF_CUTS
+            if self.dilation == 1
+            else _MIN_SPANS_OF_CUTS_IF_DILATED
+        )
+        if not isinstance(steps, int) or steps < spans * span:
             return self._sum_of_taps(inputs, weights, 0, windows, left)
         first = ceil_divide(left, self.stride)
         last = min(windows, (steps + left - span) // self.stride + 1)
