@@ -54,28 +54,28 @@ def graph(cell) -> Callable[[], list] | None:
 
 
 def jit(cell) -> Callable[[], list] | None:
-    """The fastest forms under XLA; `None` with a stride or a multiplier."""
-    if max(cell.stride, cell.multiplier) > 1:
+    """The fastest forms under XLA; `None` with a multiplier."""
+    if cell.multiplier > 1:
         return None
     batch, steps, channels, taps = _sizes(cell)
-    y, dx = (
-        [
-            Form(
-                lambda *tensors: _sum_of_taps(*tensors, cell.dilation),
-                (
-                    _random(
-                        batch, steps + (taps - 1) * cell.dilation, channels
-                    ),
-                    _random(taps, channels),
-                ),
-            )
-        ]
-        for _ in range(2)
+    reach = (taps - 1) * cell.dilation
+    y = _with_options(
+        _sum_of_taps,
+        (_random(batch, steps + reach, channels), _random(taps, channels)),
+        dilation=cell.dilation,
+        stride=cell.stride,
     )
     if cell.computes == "y":
-        return _together([y], jit_compile=True)
-    # The frames between two taps side by side, as channels.
-    steps, channels = max(1, steps // cell.dilation), channels * cell.dilation
+        return _together([[y]], jit_compile=True)
+    # The frames between two taps side by side as channels, and those of a
+    # stride, which as few taps meet.
+    fold = cell.dilation * cell.stride
+    steps, channels = max(1, steps // fold), channels * fold
+    taps = math.ceil(taps / cell.stride)
+    dx = _with_options(
+        _sum_of_taps,
+        (_random(batch, steps + taps - 1, channels), _random(taps, channels)),
+    )
     runs = math.ceil(taps / _MOST_TAPS)
     at_once = taps // runs
     dw = []
@@ -88,7 +88,7 @@ def jit(cell) -> Callable[[], list] | None:
         ]
         upstream = _random(batch, blocks, size, channels)
         dw.append(Form(_kernel_gradients_of_blocks, (upstream, *inputs)))
-    return _together([y, dx, dw], jit_compile=True)
+    return _together([[y], [dx], dw], jit_compile=True)
 
 
 def _plain(cell) -> list[list[Form]]:
@@ -252,10 +252,12 @@ def _filter_gradient(images, upstream, size, stride=1, padding="SAME"):
     )
 
 
-def _sum_of_taps(inputs, kernel, dilation):
+def _sum_of_taps(inputs, kernel, dilation=1, stride=1):
     taps = kernel.shape[0]
-    windows = inputs.shape[1] - (taps - 1) * dilation
-    shifted = [inputs[:, tap * dilation :][:, :windows] for tap in range(taps)]
+    frames = inputs.shape[1] - (taps - 1) * dilation
+    shifted = [
+        inputs[:, tap * dilation :][:, :frames:stride] for tap in range(taps)
+    ]
     weights = tf.unstack(kernel)
     return _tree_sum([x * w for x, w in zip(shifted, weights, strict=True)])
 
