@@ -135,14 +135,12 @@ class _Native:
                 tf.reshape(kernel, [taps, channels * multiplier, 1]),
                 pads,
             )
-        steps_known = inputs.shape[1] is not None
-        if form is Form.TOEPLITZ and steps_known:
+        if inputs.shape[1] is not None:
             windows = inputs.shape[1] + sum(pads) - taps + 1
-            return toeplitz.convolve(inputs, kernel, pads[0], windows)
-        if form is Form.SEGMENTS and steps_known:
-            windows = inputs.shape[1] + sum(pads) - taps + 1
+            if form is Form.TOEPLITZ:
+                return toeplitz.convolve(inputs, kernel, pads[0], windows)
             count = segments.number(channels, windows, taps)
-            if count > 1:
+            if form is Form.SEGMENTS and count > 1:
                 return segments.convolve(inputs, kernel, pads, count)
         return native.convolve(inputs, kernel, pads, self.stride)
 

@@ -57,13 +57,12 @@ class Weights:
         each = tf.unstack(self.tensor)
         return each[::-1] if self.reverse else each
 
-    def filled_up(self, taps: int) -> tf.Tensor:
-        """As many, the last ones zeros.
+    def in_order(self) -> tf.Tensor:
+        """As of_taps, in one tensor.
 
-        Reversed as a tensor: a list, stacked again, takes seconds to compile.
+        Reversed as such: a list, stacked again, takes seconds to compile.
         """
-        tensor = tf.reverse(self.tensor, [0]) if self.reverse else self.tensor
-        return _with_zeros_after(tensor, taps - self.taps, axis=0)
+        return tf.reverse(self.tensor, [0]) if self.reverse else self.tensor
 
 
 def sum_of_taps(
@@ -83,8 +82,9 @@ def sum_of_taps(
     if weights.taps <= weights.most_taps:
         return _sum(inputs, weights.of_taps(), windows, stride, dilation)
     parts = ceil_divide(weights.taps, _TAPS_OF_PART)
-    taps = ceil_divide(weights.taps, parts)
+    taps, first = divmod(weights.taps, parts)
     step = taps * dilation
+    weights = weights.in_order()
 
     def add(part, inputs, weights, total):
         """A part of the taps, and inputs and weights for the next.
@@ -102,12 +102,18 @@ def sum_of_taps(
             total,
         )
 
-    zeros = tf.zeros_like(inputs[:, :1] * weights.tensor[0])
-    zeros = tf.tile(zeros, [1, windows, *[1] * (len(inputs.shape) - 2)])
+    # The taps that the parts leave over; to fill up the last part instead would
+    # be to multiply zeros with inputs that need not be finite.
+    if first:
+        ahead = tf.unstack(weights[:first])
+        total = _sum(inputs, ahead, windows, stride, dilation)
+    else:
+        total = tf.zeros_like(inputs[:, :1] * weights[0])
+        total = tf.tile(total, [1, windows, *[1] * (len(inputs.shape) - 2)])
     *_, total = tf.while_loop(
         lambda part, *_: part < parts,
         add,
-        (0, inputs, weights.filled_up(parts * taps), zeros),
+        (0, inputs[:, first * dilation :], weights[first:], total),
         maximum_iterations=parts,
     )
     return total

@@ -81,6 +81,33 @@ def test_matrix_products_do_not_know_a_finite_future(strides, mode):
         np.testing.assert_array_equal(y[:, :farther], clean[:, :farther])
 
 
+@pytest.mark.parametrize(
+    "kernel_size, channels, multiplier", [(101, 8, 1), (125, 9, 1), (39, 8, 2)]
+)
+def test_taps_in_parts_spoil_only_the_windows_that_meet_a_bad_step(
+    kernel_size, channels, multiplier
+):
+    """Neither of the outputs nor of the gradients of the inputs."""
+    case = Case(kernel_size, channels, multiplier, 150, padding="causal")
+    x, w, dy = case.operands()
+
+    @tf.function(jit_compile=True)
+    def outputs_and_gradient(x, dy):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tfconv.depthwise_conv1d(x, w, **case.window)
+        return y, tape.gradient(y, x, dy)
+
+    meetings = reference.meetings(150, kernel_size, **case.window)
+    for t in (0, 40, 110, 149):
+        bad_x, bad_dy = x.copy(), dy.copy()
+        bad_x[:, t] = bad_dy[:, t] = np.nan
+        y, dx = outputs_and_gradient(bad_x, bad_dy)
+        of_window, of_frame = meetings[:, :, t].any(1), meetings[t].any(0)
+        np.testing.assert_array_equal(np.isnan(y[0, :, 0]), of_window)
+        np.testing.assert_array_equal(np.isnan(dx[0, :, 0]), of_frame)
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("padding", grid.PADDINGS)
 def test_one_bad_step_spoils_only_the_windows_that_meet_it(padding, mode):
