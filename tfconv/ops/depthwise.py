@@ -52,8 +52,9 @@ def depthwise_conv1d(
         bfloat16 are accumulated in float32.
 
     An input that is not finite makes the outputs that meet it not finite; on
-    CPU, with fewer than 8 channels and a long kernel, maybe also those up to 64
-    time steps, or two strides, away.
+    CPU maybe also those whose window it lies in between two taps and, with
+    fewer than 8 channels and a long kernel, those up to 64 time steps, or two
+    strides, away.
 
     Raises:
         ValueError: when an argument is out of its range, when both

@@ -6,6 +6,7 @@ fast on CPU (see reduction.py).
 
 import contextlib
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -46,10 +47,21 @@ def depthwise_conv1d(
     if geometry.dilation_rate == 1:
         core = _Native(geometry.strides)
         return reduction.convolve(core, inputs, kernel, pads)
-    core = _Native(phases=geometry.dilation_rate)
-    return reduction.convolve_dilated(
-        core, inputs, kernel, pads, geometry.dilation_rate
-    )
+    phases = geometry.dilation_rate
+    if (
+        _are_multiples_of_half(phases, length(inputs), *pads)
+        and regimes.choose(regimes.PHASES, regime) is Form.SPREAD
+    ):
+        kernel, phases = reduction.spread(kernel, by=2), phases // 2
+    core = _Native(phases=phases)
+    return reduction.convolve_dilated(core, inputs, kernel, pads, phases)
+
+
+def _are_multiples_of_half(phases: int, *steps) -> bool:
+    """Whether all are known multiples of `phases / 2`, but not of `phases`."""
+    if not all(isinstance(each, int) for each in steps):
+        return False
+    return math.gcd(*steps, phases) * 2 == phases
 
 
 def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:

@@ -97,6 +97,16 @@ def convolve_dilated(
     return window(outputs, 0, steps + left + right - dilation * (taps - 1))
 
 
+def spread(kernel, by: int) -> tf.Tensor:
+    """[k, c, m] -> [(k - 1) * by + 1, c, m], zeros between the taps."""
+    taps, channels, multiplier = kernel.shape
+    kernel = tf.pad(
+        tf.expand_dims(kernel, axis=1), [[0, 0], [0, by - 1], [0, 0], [0, 0]]
+    )
+    kernel = tf.reshape(kernel, [taps * by, channels, multiplier])
+    return kernel[: (taps - 1) * by + 1]
+
+
 @dataclasses.dataclass(frozen=True)
 class Rows:
     """A strided kernel as a plain one over rows of `stride` time steps.

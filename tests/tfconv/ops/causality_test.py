@@ -132,6 +132,23 @@ def test_one_bad_step_spoils_only_the_windows_that_meet_it(padding, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_bad_step_spoils_nothing_before_or_after_the_windows(mode):
+    """Where a dilated kernel is a longer one with zeros between its taps."""
+    case = Case(3, 16, 1, 50, padding="causal", dilation_rate=4)
+    convolve = convolution([case], mode)
+    x, w, _ = case.operands()
+    (clean,) = convolve([x], [w])
+    for t in (0, 20, 49):
+        for poison in POISONS:
+            bad_x = x.copy()
+            bad_x[:, t] = poison
+            (y,) = convolve([bad_x], [w])
+            assert not np.isfinite(y[:, t : t + 9 : 4]).any()
+            y[:, t : t + 9] = clean[:, t : t + 9]
+            np.testing.assert_array_equal(y, clean)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_bad_channel_or_example_stays_where_it_is(mode):
     case = Case(3, 3, 2, STEPS)
     x, w, _ = case.operands()

@@ -15,6 +15,7 @@ from tfconv.ops.regimes import Rule
 
 TABLES = {
     "operation": regimes.OPERATION,
+    "phases": regimes.PHASES,
     "outputs": regimes.OUTPUTS,
     "input_gradient": regimes.INPUT_GRADIENT,
     "kernel_gradient": regimes.KERNEL_GRADIENT,
