@@ -48,6 +48,8 @@ def graph(cell) -> Callable[[], list] | None:
         parts = _strided(cell)
     elif cell.multiplier > 1:
         parts = _multiplied(cell)
+    elif cell.dilation > 1:
+        parts = _dilated(cell)
     else:
         parts = _plain(cell)
     return _together(parts if cell.computes == "y+dx+dw" else parts[:1])
@@ -93,8 +95,7 @@ def jit(cell) -> Callable[[], list] | None:
 
 def _plain(cell) -> list[list[Form]]:
     batch, steps, channels, taps = _sizes(cell)
-    # Side by side as channels: frames between two taps, distant segments.
-    folds = [cell.dilation]
+    folds = [1]
     if channels < 8:
         folds.append(_SEGMENTS)
     y, dx, dw = [], [], []
@@ -106,10 +107,34 @@ def _plain(cell) -> list[list[Form]]:
         dx.append(Form(_convolve, (upstream, kernel)))
         for over in (_over_width, _over_height):
             dw.append(_with_options(over, (inputs, upstream), taps=taps))
-    if cell.dilation > 1:
-        shape = batch, max(1, steps // cell.dilation), cell.dilation, channels
-        tensors = _random(*shape), _random(*shape)
-        dw.append(_with_options(_filter_gradient, tensors, size=[taps, 1]))
+    return [y, dx, dw]
+
+
+def _dilated(cell) -> list[list[Form]]:
+    batch, steps, channels, taps = _sizes(cell)
+    inputs = _random(batch, steps, channels)
+    upstream = _random(batch, steps, channels)
+    # Of few channels, segments of phases, as many as a plain signal has.
+    y, dx, dw = _plain(cell) if channels < 8 else ([], [], [])
+    # Fewer phases, of which the steps are a multiple, and zeros between taps.
+    for phases in {cell.dilation, math.gcd(cell.dilation, steps)}:
+        reach = (taps - 1) * (cell.dilation // phases) + 1
+        kernel = _random(reach, channels * phases, 1)
+        y.append(Form(_convolve_phases, (inputs, kernel)))
+        dx.append(Form(_convolve_phases, (upstream, kernel)))
+        # What y and dx have padded already.
+        shape = batch, math.ceil(steps / phases), phases * channels
+        padded = _random(*shape), _random(*shape)
+        for over in (_over_width, _over_height):
+            dw.append(_with_options(over, padded, taps=reach))
+        phases_apart = [
+            tf.reshape(each, [*shape[:2], phases, channels]) for each in padded
+        ]
+        dw.append(
+            _with_options(
+                _filter_gradient, tuple(phases_apart), size=[reach, 1]
+            )
+        )
     return [y, dx, dw]
 
 
@@ -216,6 +241,20 @@ def _convolve(inputs, kernel, stride=1):
         [1, stride, stride, 1],
         "SAME",
     )
+
+
+def _convolve_phases(inputs, kernel):
+    """Padded, and the padding cut off, only where there must be."""
+    batch, steps, channels = inputs.shape
+    phases = kernel.shape[1] // channels
+    rows = math.ceil(steps / phases)
+    lacking = rows * phases - steps
+    if lacking:
+        inputs = tf.pad(inputs, [[0, 0], [0, lacking], [0, 0]])
+    rows_of_phases = tf.reshape(inputs, [batch, rows, phases * channels])
+    outputs = _convolve(rows_of_phases, kernel)
+    outputs = tf.reshape(outputs, [batch, rows * phases, channels])
+    return tf.slice(outputs, [0, 0, 0], [-1, steps, -1]) if lacking else outputs
 
 
 def _input_gradient(upstream, kernel, steps, stride):
