@@ -20,6 +20,10 @@ _LEAST_FRAMES_OF_FEW_CHANNELS = 32  # c=3 k=9 0.71 -> 0.47 ms; c=1, c=8 even.
 # fastest cache (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
 _MOST_FRAMES = 64
 _MOST_ELEMENTS = 6400
+# Of fewer sums to reduce XLA makes one slow loop with the products (t=100 c=64
+# k=3: 0.8 -> 0.15 ms), so that short kernels need shorter blocks.
+_LEAST_TO_REDUCE = 32 * 1024
+_BATCH_IF_UNKNOWN = 32
 # Either the windows that reach out of the inputs are apart, which is as much to
 # compile again, or the inputs are padded, which is a copy: worth sparing if
 # there are so many blocks for each frame of one.
@@ -42,20 +46,25 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
     most = min(_MOST_FRAMES, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
     if taps > most:
         part = ceil_divide(taps, ceil_divide(taps, most))
-        size = _size_when_padded(windows, _least(part, channels), most)
+        least = _least(part, channels)
+        size = _size_when_padded(windows, part, least, most)
         gradients = [
             _padded(inputs, upstream, min(part, taps - tap), left - tap, size)
             for tap in range(0, taps, part)
         ]
         return tf.concat(gradients, axis=0)
-    size = _least(taps, channels)
+    least = _least(taps, channels)
     if not isinstance(steps, int):
-        return _padded(inputs, upstream, taps, left, size)
+        return _padded(inputs, upstream, taps, left, least)
+    most_to_reduce = _most_to_reduce(inputs, windows, taps)
+    if most_to_reduce >= max(taps, 2):
+        most = min(most, most_to_reduce)
+    size = min(least, most)
     # Whole blocks, from the first window on that lies in the inputs. The last
     # one reads as far as the block after it.
     blocks = min(windows - left, steps - size + 1) // size
     if blocks < _MIN_BLOCKS_PER_FRAME * size:
-        size = _size_when_padded(windows, size, most)
+        size = _size_when_padded(windows, taps, least, most)
         return _padded(inputs, upstream, taps, left, size)
     in_blocks = blocks * size
     gradient = _in_blocks(inputs, window(upstream, left, in_blocks), taps, size)
@@ -82,7 +91,15 @@ def _least(taps: int, channels: int) -> int:
     return max(taps, _LEAST_FRAMES_OF_FEW_CHANNELS if few else _LEAST_FRAMES)
 
 
-def _size_when_padded(windows, least: int, most: int) -> int:
+def _most_to_reduce(inputs, windows: int, taps: int) -> int:
+    """Frames of a block, so that the sums of all blocks are enough."""
+    batch, _, channels = inputs.shape
+    sums = (batch or _BATCH_IF_UNKNOWN) * taps * channels
+    # Of the last two blocks one is at the edges, and one is not whole.
+    return sums * windows // (_LEAST_TO_REDUCE + 2 * sums)
+
+
+def _size_when_padded(windows, taps: int, least: int, most: int) -> int:
     """Frames of a block; those that divide the windows spare a copy."""
 
     def cost(size):
@@ -92,7 +109,9 @@ def _size_when_padded(windows, least: int, most: int) -> int:
 
     if not isinstance(windows, int):
         return least
-    return min(range(least, max(least, min(2 * least, most)) + 1), key=cost)
+    most = min(2 * least, most)
+    least = min(least, max(taps, ceil_divide(most, 2)))
+    return min(range(least, max(least, most) + 1), key=cost)
 
 
 def _padded(inputs, upstream, taps, left, size) -> tf.Tensor:

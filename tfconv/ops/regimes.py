@@ -148,8 +148,8 @@ OPERATION = (
 # y + dx + dw with a padded signal -> with a longer kernel.
 _NO_MULTIPLIER = {"multiplier": (1, 1)}
 PHASES = (
-    # k=3: c=64 d=2 2.0 -> 1.7, d=4 2.1 -> 1.8, c=16 d=8 3.3 -> 2.6, c=512 2.4 ->
-    # 1.7; c=40 even, but c=3 d=4 4.0 -> 4.5, c=8 d=2 3.1 -> 3.8.
+    # k=3: c=64 d=2 2.0 -> 1.7, d=4 2.1 -> 1.8, c=16 d=8 3.3 -> 2.6, c=256 2.2
+    # -> 2.1; c=40 even, but c=3 d=4 4.0 -> 4.5, c=8 d=2 3.1 -> 3.8.
     Rule(Form.SPREAD, taps=(1, 3), channels=(16, ANY), **_NO_MULTIPLIER),
     # k=4: c=64 2.8 -> 2.1; k=5: c=64 d=2 2.9 -> 1.9, d=8 even, c=16 2.2 -> 1.7;
     # but c=256 d=2 2.1 -> 2.8; k=9: c=64 even, c=256 3.0 -> 3.5.
