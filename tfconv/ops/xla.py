@@ -41,6 +41,10 @@ _ROWS_OF_ONE_CHANNEL = 3
 # Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
 # k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
+# Products of so few time steps are faster all at once. Steps of training: t=98
+# ds_cnn 9.8 -> 8.9 ms, tc_resnet 5.7 -> 5.2, wavenet 20.2 -> 18.9; but ds_cnn
+# t=200 even, t=400 31 -> 34, t=800 32 -> 36.
+_MOST_STEPS_OF_ONE_PRODUCT = 128
 
 
 def depthwise_conv1d(
@@ -72,8 +76,16 @@ def _at_least_one_window(inputs, steps, geometry: Geometry) -> tf.Tensor:
 
 
 def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
-    """[b, t, c] x [1, c, f] -> [b, t, f], as a matrix product."""
-    return tf.matmul(inputs, kernel[0])
+    """[b, t, c] x [1, c, f] -> [b, t, f], as a matrix product.
+
+    Or rather, for the sake of the kernel's gradient, as one for each example.
+    """
+    steps = inputs.shape[1]
+    if not steps or steps > _MOST_STEPS_OF_ONE_PRODUCT:
+        return tf.matmul(inputs, kernel[0])
+    _, channels, filters = kernel.shape
+    rows = tf.reshape(inputs, [-1, channels])
+    return tf.reshape(tf.matmul(rows, kernel[0]), [-1, steps, filters])
 
 
 @dataclasses.dataclass(frozen=True)
