@@ -1,9 +1,8 @@
 """Networks of the field, of tfconv's layers or of Keras's.
 
 Every builder takes `layers`: the module `tfconv` or `keras.layers`, from which
-the separable convolutions come, or `Pointwise`. Keras's have no
-`padding="causal"`; there a `ZeroPadding1D` stands before a `"valid"` one, as
-Keras's users write it.
+the separable convolutions come. Keras's have no `padding="causal"`; there a
+`ZeroPadding1D` stands before a `"valid"` one, as Keras's users write it.
 """
 
 from collections.abc import Sequence
@@ -20,27 +19,6 @@ TC_RESNET_FILTERS = (32, 48, 64)
 STEM_KERNEL_SIZE = 40
 STEM_STRIDES = 20
 STREAMING_MIN_STEPS = 29
-
-
-class Pointwise:
-    """In the place of the module: layers without the depthwise half.
-
-    No depthwise convolution, however fast, can make a network faster than that.
-    """
-
-    @staticmethod
-    def SeparableConv1D(
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        dilation_rate=1,
-        **kwargs,
-    ):
-        del kernel_size, padding, dilation_rate
-        if strides == 1:
-            return keras_layers.Dense(filters, **kwargs)
-        return keras_layers.Conv1D(filters, 1, strides=strides, **kwargs)
 
 
 def ds_cnn(

@@ -6,7 +6,7 @@ model.fit with jit_compile off and on, and in PyTorch, eager; on the CPU, with
 plain SGD.
 
   python -m benchmarks.train_benchmark
-  python -m benchmarks.train_benchmark --torch --pointwise --json=train.json
+  python -m benchmarks.train_benchmark --torch --floor --json=train.json
   python -m benchmarks.train_benchmark --networks=ds_cnn --kernel_sizes=9 \\
       --inputs=98x40 --nojit --nopeak_memory
 
@@ -60,11 +60,11 @@ _TRAIN_STEPS = flags.DEFINE_integer(
 )
 _JIT = flags.DEFINE_bool("jit", True, "Whether to measure under XLA too.")
 _TORCH = flags.DEFINE_bool("torch", False, "Whether to measure PyTorch too.")
-_POINTWISE = flags.DEFINE_bool(
-    "pointwise",
+_FLOOR = flags.DEFINE_bool(
+    "floor",
     False,
-    "Whether to measure the networks without the depthwise half of their "
-    "convolutions too: how fast they would be if that took no time.",
+    "Whether to measure tfconv's networks with kernels of one tap too, whose "
+    "depthwise convolutions hardly do more than read and write the tensors.",
 )
 _PEAK_MEMORY = flags.DEFINE_bool(
     "peak_memory",
@@ -104,7 +104,7 @@ def variants() -> list[str]:
         for name in training.VARIANTS
         if (_JIT.value or not name.endswith("_jit"))
         and (_TORCH.value or name != "torch")
-        and (_POINTWISE.value or not name.startswith("pointwise"))
+        and (_FLOOR.value or not name.startswith("floor"))
     ]
 
 
@@ -143,10 +143,16 @@ def _columns() -> dict[str, Callable[[report.Row], str]]:
             "keras jit": report.per_second("keras_jit"),
             "tfconv : keras, jit": report.times("keras_jit", "tfconv_jit"),
         }
-    if _POINTWISE.value:
-        columns["pointwise"] = report.per_second("pointwise")
+    if _FLOOR.value:
+        columns |= {
+            "floor": report.per_second("floor"),
+            "floor : keras": report.times("keras", "floor"),
+        }
         if _JIT.value:
-            columns["pointwise jit"] = report.per_second("pointwise_jit")
+            columns |= {
+                "floor jit": report.per_second("floor_jit"),
+                "floor : keras, jit": report.times("keras_jit", "floor_jit"),
+            }
     if _TORCH.value:
         columns |= {
             "torch": report.per_second("torch"),
@@ -162,10 +168,9 @@ def _columns() -> dict[str, Callable[[report.Row], str]]:
 
 _LEGEND = (
     "Training steps per second, of the median turn, and their ratios. b, t, c: "
-    "batch, time steps, channels; k: kernel size. pointwise: without depthwise "
-    "convolutions. first step: with tracing and compiling. peak memory: above "
-    "that of the imports, compiling included. "
-    "Both in the order of the columns."
+    "batch, time steps, channels; k: kernel size. floor: tfconv with one tap. "
+    "first step: with tracing and compiling. peak memory: above that of the "
+    "imports, compiling included. Both in the order of the columns."
 )
 
 

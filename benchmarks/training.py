@@ -12,15 +12,15 @@ from benchmarks import networks
 LAYERS = {
     "tfconv": tfconv,
     "keras": keras.layers,
-    "pointwise": networks.Pointwise,
+    "floor": tfconv,
 }
 VARIANTS = (
     "tfconv",
     "keras",
     "tfconv_jit",
     "keras_jit",
-    "pointwise",
-    "pointwise_jit",
+    "floor",
+    "floor_jit",
     "torch",
 )
 
@@ -41,7 +41,7 @@ def make_trainer(cell: Cell, variant: str, train_steps: int):
 
     Args:
         cell: what to train.
-        variant: one of `VARIANTS`.
+        variant: one of `VARIANTS`; "floor": with kernels of one tap.
         train_steps: int, how many steps each call makes; the first makes one.
     """
     random = np.random.default_rng(0)
@@ -53,10 +53,11 @@ def make_trainer(cell: Cell, variant: str, train_steps: int):
         from benchmarks import torch_twins
 
         return torch_twins.Trainer(cell, x, y)
+    layers = variant.removesuffix("_jit")
     model = networks.NETWORKS[cell.network](
         (cell.steps, cell.channels),
-        cell.kernel_size,
-        LAYERS[variant.removesuffix("_jit")],
+        1 if layers == "floor" else cell.kernel_size,
+        LAYERS[layers],
     )
     model.compile(
         keras.optimizers.SGD(0.01),

@@ -34,28 +34,6 @@ def test_of_tfconv_and_of_keras_they_compute_the_same(
     np.testing.assert_allclose(ours(x), theirs(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("input_shape", [(20, 6), (200, 1)])
-@pytest.mark.parametrize("network", networks.NETWORKS)
-def test_pointwise_ones_lack_the_depthwise_kernels_alone(network, input_shape):
-    whole, pointwise = (
-        networks.NETWORKS[network](input_shape, 4, layers)
-        for layers in (tfconv, networks.Pointwise)
-    )
-    without = [
-        weight.shape
-        for weight in whole.weights
-        if weight.name != "depthwise_kernel"
-    ]
-    # Those of a dense layer lack the taps of a pointwise kernel: one.
-    assert [np.prod(w.shape) for w in pointwise.weights] == [
-        np.prod(shape) for shape in without
-    ]
-    assert len(without) < len(whole.weights)
-    assert [o.shape for o in pointwise.outputs] == [
-        o.shape for o in whole.outputs
-    ]
-
-
 @pytest.mark.parametrize("channels", [1, 6])
 @pytest.mark.parametrize("network", networks.NETWORKS)
 @needs_torch

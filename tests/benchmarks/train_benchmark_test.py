@@ -2,7 +2,7 @@
 
 from tests.benchmarks import command
 
-VARIANTS = {"tfconv", "keras", "pointwise"}
+VARIANTS = {"tfconv", "keras", "floor"}
 
 
 def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
@@ -15,7 +15,7 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
         "--batch=2",
         "--train_steps=1",
         "--nojit",
-        "--pointwise",
+        "--floor",
     )
     (row,) = contents["rows"]
     assert row["cell"] == {
@@ -30,7 +30,7 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
     assert all(mib > 1 for mib in row["peak_memory_mib"].values())
     for header in (
         "tfconv : keras",
-        "pointwise",
+        "floor : keras",
         "first step, s",
         "peak memory, MiB",
     ):

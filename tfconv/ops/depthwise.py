@@ -1,5 +1,6 @@
 """Depthwise and pointwise convolution over time, lowered where traced."""
 
+import dataclasses
 import operator
 
 import tensorflow as tf
@@ -78,6 +79,9 @@ def depthwise_conv1d(
         padding=padding.lower() if isinstance(padding, str) else padding,
         dilation_rate=_positive_int(dilation_rate, "dilation_rate"),
     )
+    if geometry.kernel_size == 1:
+        # There is no other tap to be away from.
+        geometry = dataclasses.replace(geometry, dilation_rate=1)
     _, channels, multiplier = kernel.shape
     output_shape = geometry.output_shape(
         tuple(inputs.shape), channels * multiplier, multiplier

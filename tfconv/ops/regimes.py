@@ -124,7 +124,8 @@ OPERATION = (
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
     Rule(Form.NATIVE, multiplier=(2, ANY)),
     # c=64 s=2: k=5 1.7 -> 1.0, k=9 1.8 -> 1.0, k=31 14 -> 1.8; k=3 0.7 -> 1.0;
-    # c=1 k=9 2.0 -> 1.6.
+    # k=1 2.4 -> 1.3, c=8 2.1 -> 1.8; c=1 k=9 2.0 -> 1.6, but k=1 1.8 -> 2.2.
+    Rule(Form.REDUCED, stride=(2, 3), taps=(1, 1), channels=(8, ANY)),
     Rule(Form.REDUCED, stride=(2, 3), taps=(5, ANY), channels=(8, ANY)),
     Rule(Form.REDUCED, stride=(2, ANY), taps=(8, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
