@@ -11,6 +11,7 @@ from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
 from tfconv.ops.reduction import tree_sum
 from tfconv.ops.reduction import window
+from tfconv.ops.regimes import BATCH_IF_UNKNOWN
 
 # Frames of a block: few compile fast, but leave much to reduce.
 _LEAST_FRAMES = 12
@@ -23,7 +24,6 @@ _MOST_ELEMENTS = 6400
 # Of fewer sums to reduce XLA makes one slow loop with the products (t=100 c=64
 # k=3: 0.8 -> 0.15 ms), so that short kernels need shorter blocks.
 _LEAST_TO_REDUCE = 32 * 1024
-_BATCH_IF_UNKNOWN = 32
 # Either the windows that reach out of the inputs are apart, which is as much to
 # compile again, or the inputs are padded, which is a copy: worth sparing if
 # there are so many blocks for each frame of one.
@@ -94,7 +94,9 @@ def _least(taps: int, channels: int) -> int:
 def _most_to_reduce(inputs, windows: int, taps: int) -> int:
     """Frames of a block, so that the sums of all blocks are enough."""
     batch, _, channels = inputs.shape
-    sums = (batch or _BATCH_IF_UNKNOWN) * taps * channels
+    if batch is None:
+        batch = BATCH_IF_UNKNOWN
+    sums = batch * taps * channels
     # Of the last two blocks one is at the edges, and one is not whole.
     return sums * windows // (_LEAST_TO_REDUCE + 2 * sums)
 

@@ -19,6 +19,8 @@ import tensorflow as tf
 from tfconv.ops.geometry import Geometry
 
 ANY = 10**9
+# Where model.fit traces, it is unknown. This is Keras's default.
+BATCH_IF_UNKNOWN = 32
 
 
 class Form(enum.Enum):
@@ -46,9 +48,10 @@ class Regime:
         multiplier: int.
         stride: int.
         dilation: int.
-        elements: int, of the inputs; large if the batch is unknown. 0 in
-            eager mode, where more operations are what costs, and if the time
-            steps are unknown, so that there can be no segments or blocks.
+        elements: int, of the inputs, in a batch of `BATCH_IF_UNKNOWN` if that
+            is unknown. 0 in eager mode, where more operations are what costs,
+            and if the time steps are unknown, so that there can be no segments
+            or blocks.
     """
 
     taps: int
@@ -62,16 +65,18 @@ class Regime:
     def of(cls, inputs, kernel, geometry: Geometry) -> "Regime":
         """Of a tensor `(b, t, c)` and a kernel `(k, c, m)`, where traced."""
         taps, channels, multiplier = kernel.shape
-        elements = inputs.shape.num_elements()
-        if tf.executing_eagerly() or inputs.shape[1] is None:
-            elements = 0
+        batch, steps, _ = inputs.shape
+        if batch is None:
+            batch = BATCH_IF_UNKNOWN
+        if tf.executing_eagerly() or steps is None:
+            steps = 0
         return cls(
             taps,
             channels,
             multiplier,
             geometry.strides,
             geometry.dilation_rate,
-            ANY if elements is None else elements,
+            batch * steps * channels,
         )
 
 
@@ -97,8 +102,42 @@ class Rule:
 
 _PLAIN = {"multiplier": (1, 1), "stride": (1, 1)}
 
+_SHORT = {"taps": (1, 15)}
+_LONG = {"taps": (20, ANY)}
+_DILATED = {"dilation": (2, ANY)}
+_STRIDED = {"stride": (2, ANY)}
+_DENSE = {"dilation": (1, 1), "stride": (1, 1)}
+
+# Little to do, for which more operations do not pay: y + dx + dw, the native
+# op's time divided by that of Form.REDUCED.
+_LITTLE = (
+    # m=4 k=3 and 9: 2,000 elements 0.5 to 0.8, 25,000 0.8 to 1.07, 100,000 1.15
+    # to 1.4; k=31: 1,000 0.6 to 0.9, 3,000 0.8 to 1.1.
+    (30_000, _DILATED | _SHORT | {"multiplier": (3, ANY)}),
+    (3_000, _DILATED | {"multiplier": (3, ANY)}),
+    # m=2 k=3 and 9: 3,000 0.8 to 1.1, 8,000 0.8 to 1.3, 25,000 1.0 to 1.5.
+    (8_000, _DILATED | _SHORT | {"multiplier": (2, 2)}),
+    # k=3: 6,000 0.9, 25,000 0.9 to 1.1, 100,000 1.0 to 1.5; c=1 d=2, k=3 and 9:
+    # 2,000 0.7, 16,000 0.96 to 1.3.
+    (30_000, _DILATED | {"taps": (1, 5), "channels": (2, ANY)}),
+    (12_000, {"dilation": (2, 2), "channels": (1, 1)} | _SHORT),
+    # c=1 k=21 and 63: m=4 16,000 0.65 to 0.8, 128,000 1.0 to 1.9; m=2 8,000 0.8
+    # to 1.1. m=1: c=1 2,000 0.8 to 1.0, c=3 1,000 0.7 to 1.1.
+    (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 1)}),
+    (3_000, _STRIDED | {"multiplier": (1, 1), "channels": (1, 5)}),
+    # k=21 to 63: c=3 10,000 0.7 to 0.9, 48,000 2; c=8 3,000 0.7 to 1.1, 25,000
+    # 1.0 to 1.5; m=4 c=3 1,000 0.6 to 1.0, 10,000 1.2.
+    (15_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (2, 5)}),
+    (10_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (6, 8)}),
+    (5_000, _DENSE | _LONG | {"multiplier": (3, ANY), "channels": (1, 5)}),
+)
+
 # The sum y + dx + dw.
 OPERATION = (
+    *(
+        Rule(Form.NATIVE, elements=(1, most), **bounds)
+        for most, bounds in _LITTLE
+    ),
     # c=64 k=3 d=2 3.4 -> 2.2, c=8 k=9 d=8 4.8 -> 1.4, c=1 k=31 d=4 15 -> 2.5.
     Rule(Form.REDUCED, dilation=(2, ANY)),
     # s=2 m=4: c=64 k=3 even, k=5 5.7 -> 6.6, k=9 7.5 -> 5.8; c=8 3.1 -> 3.7;
@@ -113,12 +152,20 @@ OPERATION = (
     ),
     Rule(Form.NATIVE, multiplier=(2, ANY), stride=(3, ANY), taps=(1, 9)),
     # m=2: c=64 k=3 6.5 -> 4.0, k=9 9.3 -> 4.4; m=4 k=3: c=64 10.6 -> 8.4, c=40
-    # 7.3 -> 9.0, k=5 even; m=2: c=8 k=9 5.4 -> 4.1, k=3 even;
+    # 7.3 -> 9.0, c=80 5.8 -> 7.2, k=5 even; m=2: c=8 k=9 5.4 -> 4.1, k=3 even;
     # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9. One example: c=8 k=9
     # 0.51 -> 0.61.
     Rule(Form.REDUCED, multiplier=(2, ANY), taps=(20, ANY)),
     Rule(Form.NATIVE, multiplier=(2, ANY), elements=(0, 100_000)),
     Rule(Form.NATIVE, multiplier=(3, ANY), channels=(32, 63), taps=(1, 4)),
+    Rule(
+        Form.NATIVE,
+        multiplier=(3, ANY),
+        channels=(65, 127),
+        taps=(1, 5),
+        elements=(500_000, ANY),
+    ),
+    Rule(Form.NATIVE, multiplier=(3, ANY), channels=(8, 15), taps=(1, 8)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(32, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(8, 31), taps=(7, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
@@ -132,16 +179,18 @@ OPERATION = (
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
     Rule(Form.REDUCED, channels=(9, ANY), taps=(5, ANY)),
     # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=3 1.1 -> 0.8, k=9 1.9 -> 0.9, k=31 14
-    # -> 1.9. One example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42. Unknown
+    # -> 1.9; of 100,000 elements c=1 k=3 even, k=9 a third less, and of 60,000
+    # k=15 half. One example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42. Unknown
     # steps: c=1 k=9 3.2 -> 5.7, k=31 18 -> 14; eager: c=1 k=9 5.4 -> 11, k=31
     # 18 -> 10.
     Rule(
         Form.REDUCED,
         taps=(3, ANY),
         channels=(1, 1),
-        elements=(400_000, ANY),
+        elements=(100_000, ANY),
     ),
     Rule(Form.REDUCED, taps=(7, ANY), elements=(100_000, ANY)),
+    Rule(Form.REDUCED, taps=(12, ANY), elements=(30_000, ANY)),
     Rule(Form.REDUCED, taps=(20, ANY)),
 )
 

@@ -25,11 +25,11 @@ GRID = [
     Regime(taps, channels, multiplier, stride, dilation, elements)
     for taps, channels, multiplier, (stride, dilation), elements in (
         itertools.product(
-            (1, 3, 5, 8, 9, 12, 31, 63),
-            (1, 2, 3, 5, 8, 9, 40, 256),
+            (1, 3, 5, 8, 9, 12, 15, 31, 63),
+            (1, 2, 3, 5, 8, 9, 40, 80, 256),
             (1, 2, 4),
             ((1, 1), (2, 1), (4, 1), (1, 2)),
-            (1000, regimes.ANY),
+            (1000, 9_000, 50_000, regimes.ANY),
         )
     )
 ]
