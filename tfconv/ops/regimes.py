@@ -111,9 +111,9 @@ _DENSE = {"dilation": (1, 1), "stride": (1, 1)}
 # Little to do, for which more operations do not pay: y + dx + dw, the native
 # op's time divided by that of Form.REDUCED.
 _LITTLE = (
-    # m=4 k=3 and 9: 2,000 elements 0.5 to 0.8, 25,000 0.8 to 1.07, 100,000 1.15
-    # to 1.4; k=31: 1,000 0.6 to 0.9, 3,000 0.8 to 1.1.
-    (30_000, _DILATED | _SHORT | {"multiplier": (3, ANY)}),
+    # m=4 k=3 and 9: 2,000 elements 0.5 to 0.8, 25,000 0.8 to 1.07, 80,000 0.9,
+    # 100,000 1.15 to 1.4; k=31: 1,000 0.6 to 0.9, 3,000 0.8 to 1.1.
+    (90_000, _DILATED | _SHORT | {"multiplier": (3, ANY)}),
     (3_000, _DILATED | {"multiplier": (3, ANY)}),
     # m=2 k=3 and 9: 3,000 0.8 to 1.1, 8,000 0.8 to 1.3, 25,000 1.0 to 1.5.
     (8_000, _DILATED | _SHORT | {"multiplier": (2, 2)}),
@@ -123,11 +123,12 @@ _LITTLE = (
     (12_000, {"dilation": (2, 2), "channels": (1, 1)} | _SHORT),
     # c=1 k=21 and 63: m=4 16,000 0.65 to 0.8, 128,000 1.0 to 1.9; m=2 8,000 0.8
     # to 1.1. m=1: c=1 2,000 0.8 to 1.0, c=3 1,000 0.7 to 1.1.
-    (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 1)}),
+    (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 2)}),
+    (7_000, _STRIDED | _SHORT | {"multiplier": (3, ANY)}),
     (3_000, _STRIDED | {"multiplier": (1, 1), "channels": (1, 5)}),
-    # k=21 to 63: c=3 10,000 0.7 to 0.9, 48,000 2; c=8 3,000 0.7 to 1.1, 25,000
-    # 1.0 to 1.5; m=4 c=3 1,000 0.6 to 1.0, 10,000 1.2.
-    (15_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (2, 5)}),
+    # k=18 to 63: c=3 10,000 and 20,000 0.7 to 0.9, 48,000 2; c=8 3,000 0.7 to
+    # 1.1, 25,000 1.0 to 1.5; m=4 c=3 1,000 0.6 to 1.0, 10,000 1.2.
+    (30_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (2, 5)}),
     (10_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (6, 8)}),
     (5_000, _DENSE | _LONG | {"multiplier": (3, ANY), "channels": (1, 5)}),
 )
@@ -140,6 +141,18 @@ OPERATION = (
     ),
     # c=64 k=3 d=2 3.4 -> 2.2, c=8 k=9 d=8 4.8 -> 1.4, c=1 k=31 d=4 15 -> 2.5.
     Rule(Form.REDUCED, dilation=(2, ANY)),
+    # Most strides of a multiplier are slow: s=3 m=2: c=64 k=5 to 9 40 -> 1, c=8
+    # 7 -> 0.8, c=3 4.4 -> 0.8; s=5, 6, 8 to 16 likewise; but k=3 and s=7 even.
+    *(
+        Rule(
+            Form.REDUCED,
+            multiplier=(2, ANY),
+            stride=strides,
+            taps=(4, ANY),
+            channels=(2, ANY),
+        )
+        for strides in ((3, 3), (5, 6), (8, ANY))
+    ),
     # s=2 m=4: c=64 k=3 even, k=5 5.7 -> 6.6, k=9 7.5 -> 5.8; c=8 3.1 -> 3.7;
     # s=2 m=2: k=3 4.2 -> 2.9; s=4: m=2 k=9 even, m=4 4.4 -> 5.7.
     Rule(Form.NATIVE, multiplier=(3, ANY), stride=(2, ANY), taps=(1, 8)),
@@ -151,6 +164,34 @@ OPERATION = (
         channels=(1, 31),
     ),
     Rule(Form.NATIVE, multiplier=(2, ANY), stride=(3, ANY), taps=(1, 9)),
+    # k=11 to 17, native / reduced: c=1 0.4 to 1.1; m=4: c=3 s=2 0.5, from k=15
+    # on 0.8 to 3, s=4 0.5 to 0.8, and k=11 for all; m=2: c=3 0.5 to 0.8, from
+    # k=15 on 0.9 to 5; s=7 c=3 and 8 0.5 to 0.7.
+    *(
+        Rule(
+            Form.NATIVE,
+            multiplier=(2, ANY),
+            stride=(2, ANY),
+            taps=(1, taps),
+            channels=(1, channels),
+        )
+        for taps, channels in ((19, 1), (14, 5))
+    ),
+    Rule(
+        Form.NATIVE,
+        multiplier=(3, ANY),
+        stride=(4, ANY),
+        taps=(1, 19),
+        channels=(1, 5),
+    ),
+    Rule(Form.NATIVE, multiplier=(3, ANY), stride=(4, ANY), taps=(1, 13)),
+    Rule(
+        Form.NATIVE,
+        multiplier=(2, 2),
+        stride=(4, ANY),
+        taps=(1, 12),
+        channels=(6, 15),
+    ),
     # m=2: c=64 k=3 6.5 -> 4.0, k=9 9.3 -> 4.4; m=4 k=3: c=64 10.6 -> 8.4, c=40
     # 7.3 -> 9.0, c=80 5.8 -> 7.2, k=5 even; m=2: c=8 k=9 5.4 -> 4.1, k=3 even;
     # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9. One example: c=8 k=9
@@ -165,7 +206,7 @@ OPERATION = (
         taps=(1, 5),
         elements=(500_000, ANY),
     ),
-    Rule(Form.NATIVE, multiplier=(3, ANY), channels=(8, 15), taps=(1, 8)),
+    Rule(Form.NATIVE, multiplier=(3, ANY), channels=(8, 15), taps=(1, 9)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(32, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(8, 31), taps=(7, ANY)),
     Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
@@ -179,10 +220,10 @@ OPERATION = (
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
     Rule(Form.REDUCED, channels=(9, ANY), taps=(5, ANY)),
     # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=3 1.1 -> 0.8, k=9 1.9 -> 0.9, k=31 14
-    # -> 1.9; of 100,000 elements c=1 k=3 even, k=9 a third less, and of 60,000
-    # k=15 half. One example: c=1 k=9 0.33 -> 0.43, k=31 0.60 -> 0.42. Unknown
-    # steps: c=1 k=9 3.2 -> 5.7, k=31 18 -> 14; eager: c=1 k=9 5.4 -> 11, k=31
-    # 18 -> 10.
+    # -> 1.9; of 100,000 elements c=1 k=3 even, k=9 a third less, of 60,000
+    # k=15 half; c=8 k=15 of 20,000 a quarter less. One example: c=1 k=9 0.33 ->
+    # 0.43, k=31 0.60 -> 0.42. Unknown steps: c=1 k=9 3.2 -> 5.7, k=31 18 -> 14;
+    # eager: c=1 k=9 5.4 -> 11, k=31 18 -> 10.
     Rule(
         Form.REDUCED,
         taps=(3, ANY),
@@ -190,7 +231,8 @@ OPERATION = (
         elements=(100_000, ANY),
     ),
     Rule(Form.REDUCED, taps=(7, ANY), elements=(100_000, ANY)),
-    Rule(Form.REDUCED, taps=(12, ANY), elements=(30_000, ANY)),
+    Rule(Form.REDUCED, taps=(12, ANY), channels=(1, 1), elements=(30_000, ANY)),
+    Rule(Form.REDUCED, taps=(12, ANY), channels=(6, 8), elements=(20_000, ANY)),
     Rule(Form.REDUCED, taps=(20, ANY)),
 )
 
