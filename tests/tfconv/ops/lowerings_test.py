@@ -5,6 +5,7 @@ all of them to each other.
 """
 
 import contextlib
+from unittest import mock
 
 import pytest
 import tensorflow as tf
@@ -16,6 +17,7 @@ import tfconv
 from tests.tfconv.ops import grid
 from tests.tfconv.ops.grid import Case
 from tfconv import ops
+from tfconv.ops import regimes
 
 
 def forward_and_gradients(convolve):
@@ -64,8 +66,16 @@ def case_of_many_forms(draw):
     )
 
 
+def reducing():
+    """Even where there is little to do, which is what most tests do."""
+    return mock.patch.object(
+        regimes, "OPERATION", (regimes.Rule(regimes.Form.REDUCED),)
+    )
+
+
 LOWERINGS = {
     "graph": (contextlib.nullcontext, False),
+    "reduced": (reducing, False),
     "native": (ops.inference, False),
     "xla": (contextlib.nullcontext, True),
 }
