@@ -119,7 +119,10 @@ def _native_with_its_own_gradient(
         padding=padding.upper(),
         dilations=[1, geometry.dilation_rate],
     )
-    return tf.squeeze(outputs, axis=1)
+    if in_inference() or not inputs.shape[1]:
+        return tf.squeeze(outputs, axis=1)
+    windows = geometry.output_steps(inputs.shape[1])
+    return native.without_height(outputs, windows, kernel)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,20 @@ def convolve(inputs, kernel, pads, stride=1) -> tf.Tensor:
         strides=[1, stride, stride, 1],
         padding=[[0, 0], [0, 0], list(pads), [0, 0]],
     )
-    return tf.squeeze(outputs, axis=1)
+    steps = inputs.shape[1]
+    if not steps:
+        return tf.squeeze(outputs, axis=1)
+    windows = (steps + sum(pads) - kernel.shape[0]) // stride + 1
+    return without_height(outputs, windows, kernel)
+
+
+def without_height(outputs, windows: int, kernel) -> tf.Tensor:
+    """[b, 1, t', c*m] -> [b, t', c*m], also where b turns out to be 0.
+
+    Of no examples the op makes outputs of another shape.
+    """
+    _, channels, multiplier = kernel.shape
+    return tf.reshape(outputs, [-1, windows, channels * multiplier])
 
 
 def input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
