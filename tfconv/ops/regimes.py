@@ -245,8 +245,17 @@ PHASES = (
     # -> 2.1; c=40 even, but c=3 d=4 4.0 -> 4.5, c=8 d=2 3.1 -> 3.8.
     Rule(Form.SPREAD, taps=(1, 3), channels=(16, ANY), **_NO_MULTIPLIER),
     # k=4: c=64 2.8 -> 2.1; k=5: c=64 d=2 2.9 -> 1.9, d=8 even, c=16 2.2 -> 1.7;
-    # but c=256 d=2 2.1 -> 2.8; k=9: c=64 even, c=256 3.0 -> 3.5.
+    # but c=256 d=2 2.1 -> 2.8.
     Rule(Form.SPREAD, taps=(1, 5), channels=(16, 128), **_NO_MULTIPLIER),
+    # k=9, Keras / ours, among other work that fills the caches: c=128 d=8
+    # 1.7 -> 2.3, c=256 d=4 1.7 -> 1.9; alone 2.5 -> 2.3.
+    Rule(
+        Form.SPREAD,
+        taps=(6, 9),
+        channels=(64, 256),
+        dilation=(4, ANY),
+        **_NO_MULTIPLIER,
+    ),
 )
 
 # y, and dx of stride 1.

@@ -151,6 +151,7 @@ LARGE_CASES = [
     Case(26, channels=3, steps=90, padding="causal", dilation_rate=2),
     Case(3, channels=16, steps=50, padding="causal", dilation_rate=4),
     Case(4, channels=20, steps=40, padding="same", dilation_rate=2),
+    Case(9, channels=64, steps=90, padding="same", dilation_rate=4),
     Case(9, channels=64, steps=33, padding="same", multiplier=2),
     Case(9, channels=16, steps=57, padding="causal", strides=4, multiplier=2),
     Case(63, channels=1, steps=1100, padding="same"),
