@@ -134,6 +134,26 @@ _LITTLE = (
     (5_000, _DENSE | _LONG | {"multiplier": (3, ANY), "channels": (1, 5)}),
 )
 
+# Multipliers with a stride that the native op is not slow for.
+_TWICE = {"multiplier": (2, ANY)}
+_MORE = {"multiplier": (3, ANY)}
+_FROM_4 = {"stride": (4, ANY)}
+_STRIDED_NATIVE = (
+    # s=2 m=4: c=64 k=3 even, k=5 5.7 -> 6.6, k=9 7.5 -> 5.8; c=8 3.1 -> 3.7;
+    # s=2 m=2: k=3 4.2 -> 2.9; s=4: m=2 k=9 even, m=4 4.4 -> 5.7.
+    _MORE | {"taps": (1, 8)},
+    _MORE | {"taps": (9, 9), "channels": (1, 31)},
+    _TWICE | {"taps": (1, 9), "stride": (3, ANY)},
+    # k=11 to 17, native / reduced: c=1 0.4 to 1.1; m=4: c=3 s=2 0.5, from k=15
+    # on 0.8 to 3, s=4 0.5 to 0.8, and k=11 for all; m=2: c=3 0.5 to 0.8, from
+    # k=15 on 0.9 to 5; s=7 c=3 and 8 0.5 to 0.7.
+    _TWICE | {"taps": (1, 19), "channels": (1, 1)},
+    _TWICE | {"taps": (1, 14), "channels": (1, 5)},
+    _TWICE | {"taps": (1, 12), "channels": (6, 15)} | _FROM_4,
+    _MORE | {"taps": (1, 19), "channels": (1, 5)} | _FROM_4,
+    _MORE | {"taps": (1, 13)} | _FROM_4,
+)
+
 # The sum y + dx + dw.
 OPERATION = (
     *(
@@ -154,45 +174,7 @@ OPERATION = (
         )
         for strides in ((3, 3), (5, 6), (8, ANY))
     ),
-    # s=2 m=4: c=64 k=3 even, k=5 5.7 -> 6.6, k=9 7.5 -> 5.8; c=8 3.1 -> 3.7;
-    # s=2 m=2: k=3 4.2 -> 2.9; s=4: m=2 k=9 even, m=4 4.4 -> 5.7.
-    Rule(Form.NATIVE, multiplier=(3, ANY), stride=(2, ANY), taps=(1, 8)),
-    Rule(
-        Form.NATIVE,
-        multiplier=(3, ANY),
-        stride=(2, ANY),
-        taps=(9, 9),
-        channels=(1, 31),
-    ),
-    Rule(Form.NATIVE, multiplier=(2, ANY), stride=(3, ANY), taps=(1, 9)),
-    # k=11 to 17, native / reduced: c=1 0.4 to 1.1; m=4: c=3 s=2 0.5, from k=15
-    # on 0.8 to 3, s=4 0.5 to 0.8, and k=11 for all; m=2: c=3 0.5 to 0.8, from
-    # k=15 on 0.9 to 5; s=7 c=3 and 8 0.5 to 0.7.
-    *(
-        Rule(
-            Form.NATIVE,
-            multiplier=(2, ANY),
-            stride=(2, ANY),
-            taps=(1, taps),
-            channels=(1, channels),
-        )
-        for taps, channels in ((19, 1), (14, 5))
-    ),
-    Rule(
-        Form.NATIVE,
-        multiplier=(3, ANY),
-        stride=(4, ANY),
-        taps=(1, 19),
-        channels=(1, 5),
-    ),
-    Rule(Form.NATIVE, multiplier=(3, ANY), stride=(4, ANY), taps=(1, 13)),
-    Rule(
-        Form.NATIVE,
-        multiplier=(2, 2),
-        stride=(4, ANY),
-        taps=(1, 12),
-        channels=(6, 15),
-    ),
+    *(Rule(Form.NATIVE, **_STRIDED | bounds) for bounds in _STRIDED_NATIVE),
     # m=2: c=64 k=3 6.5 -> 4.0, k=9 9.3 -> 4.4; m=4 k=3: c=64 10.6 -> 8.4, c=40
     # 7.3 -> 9.0, c=80 5.8 -> 7.2, k=5 even; m=2: c=8 k=9 5.4 -> 4.1, k=3 even;
     # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9. One example: c=8 k=9
