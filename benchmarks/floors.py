@@ -45,14 +45,16 @@ def graph(cell) -> Callable[[], list] | None:
     if cell.multiplier > 1 and max(cell.stride, cell.dilation) > 1:
         return None
     if cell.stride > 1:
-        parts = _strided(cell)
+        choices = [_strided(cell)]
     elif cell.multiplier > 1:
-        parts = _multiplied(cell)
+        choices = [_multiplied(cell)]
     elif cell.dilation > 1:
-        parts = _dilated(cell)
+        choices = _dilated(cell)
     else:
-        parts = _plain(cell)
-    return _together(parts if cell.computes == "y+dx+dw" else parts[:1])
+        choices = [_plain(cell)]
+    if cell.computes == "y":
+        choices = [parts[:1] for parts in choices]
+    return _fastest_together(choices)
 
 
 def jit(cell) -> Callable[[], list] | None:
@@ -68,7 +70,7 @@ def jit(cell) -> Callable[[], list] | None:
         stride=cell.stride,
     )
     if cell.computes == "y":
-        return _together([[y]], jit_compile=True)
+        return _fastest_together([[[y]]], jit_compile=True)
     # The frames between two taps side by side as channels, and those of a
     # stride, which as few taps meet.
     fold = cell.dilation * cell.stride
@@ -90,7 +92,7 @@ def jit(cell) -> Callable[[], list] | None:
         ]
         upstream = _random(batch, blocks, size, channels)
         dw.append(Form(_kernel_gradients_of_blocks, (upstream, *inputs)))
-    return _together([[y], [dx], dw], jit_compile=True)
+    return _fastest_together([[[y], [dx], dw]], jit_compile=True)
 
 
 def _plain(cell) -> list[list[Form]]:
@@ -110,32 +112,38 @@ def _plain(cell) -> list[list[Form]]:
     return [y, dx, dw]
 
 
-def _dilated(cell) -> list[list[Form]]:
+def _dilated(cell) -> list[list[list[Form]]]:
     batch, steps, channels, taps = _sizes(cell)
     inputs = _random(batch, steps, channels)
     upstream = _random(batch, steps, channels)
-    # Of few channels, segments of phases, as many as a plain signal has.
-    y, dx, dw = _plain(cell) if channels < 8 else ([], [], [])
     # Fewer phases, of which the steps are a multiple, and zeros between taps.
+    outputs, gradients = [], []
     for phases in {cell.dilation, math.gcd(cell.dilation, steps)}:
         reach = (taps - 1) * (cell.dilation // phases) + 1
         kernel = _random(reach, channels * phases, 1)
-        y.append(Form(_convolve_phases, (inputs, kernel)))
-        dx.append(Form(_convolve_phases, (upstream, kernel)))
-        # What y and dx have padded already.
-        shape = batch, math.ceil(steps / phases), phases * channels
-        padded = _random(*shape), _random(*shape)
-        for over in (_over_width, _over_height):
-            dw.append(_with_options(over, padded, taps=reach))
-        phases_apart = [
-            tf.reshape(each, [*shape[:2], phases, channels]) for each in padded
-        ]
-        dw.append(
-            _with_options(
-                _filter_gradient, tuple(phases_apart), size=[reach, 1]
-            )
+        outputs.append(
+            [
+                [Form(_convolve_phases, (each, kernel))]
+                for each in (inputs, upstream)
+            ]
         )
-    return [y, dx, dw]
+        gradients.append(
+            [
+                _with_options(
+                    over, (inputs, upstream), phases=phases, taps=reach
+                )
+                for over in (
+                    _over_width_of_phases,
+                    _over_height_of_phases,
+                    _over_height_of_images,
+                )
+            ]
+        )
+    choices = [[*y_and_dx, dw] for y_and_dx in outputs for dw in gradients]
+    if channels < 8:
+        # Segments of phases, as many as a plain signal has.
+        choices.append(_plain(cell))
+    return choices
 
 
 def _strided(cell) -> list[list[Form]]:
@@ -204,34 +212,51 @@ def _multiplied(cell) -> list[list[Form]]:
     ]
 
 
-def _together(
-    parts: list[list[Form]], jit_compile: bool = False
+def _fastest_together(
+    choices: list[list[list[Form]]], jit_compile: bool = False
 ) -> Callable[[], list]:
-    """The fastest form of each part, in one function."""
-    fastest = [_fastest(forms, jit_compile) for forms in parts]
-    run = tf.function(
-        lambda tensors: [
-            form.function(*each)
-            for form, each in zip(fastest, tensors, strict=True)
-        ],
-        jit_compile=jit_compile,
-        autograph=False,
-    )
-    return lambda: run([form.tensors for form in fastest])
+    """The fastest choice, which has several forms of each of its parts."""
+    of_choices = [
+        [
+            form
+            for part in parts
+            for form in _fastest([[form] for form in part], jit_compile)
+        ]
+        for parts in choices
+    ]
+    return _together(_fastest(of_choices, jit_compile), jit_compile)
 
 
-def _fastest(forms: list[Form], jit_compile: bool) -> Form:
-    if len(forms) == 1:
-        return forms[0]
+def _fastest(choices: list[list[Form]], jit_compile: bool) -> list[Form]:
+    if len(choices) == 1:
+        return choices[0]
     timings = timing.measure(
         {
-            index: timing.Repeated(_together([[form]], jit_compile))
-            for index, form in enumerate(forms)
+            index: timing.Repeated(_together(forms, jit_compile))
+            for index, forms in enumerate(choices)
         },
         rounds=50,
         seconds=_SECONDS_TO_CHOOSE,
     )
-    return forms[min(timings, key=lambda index: timings[index].median)]
+    return choices[min(timings, key=lambda index: timings[index].median)]
+
+
+def _together(forms: list[Form], jit_compile: bool) -> Callable[[], list]:
+    """In one function, which takes each tensor once.
+
+    So what two forms do alike with the same, such as padding, is done once.
+    """
+    tensors = {id(each): each for form in forms for each in form.tensors}
+
+    @tf.function(jit_compile=jit_compile, autograph=False)
+    def run(tensors):
+        return [
+            form.function(*[tensors[str(id(each))] for each in form.tensors])
+            for form in forms
+        ]
+
+    named = {str(name): each for name, each in tensors.items()}
+    return lambda: run(named)
 
 
 def _convolve(inputs, kernel, stride=1):
@@ -246,15 +271,20 @@ def _convolve(inputs, kernel, stride=1):
 def _convolve_phases(inputs, kernel):
     """Padded, and the padding cut off, only where there must be."""
     batch, steps, channels = inputs.shape
-    phases = kernel.shape[1] // channels
-    rows = math.ceil(steps / phases)
-    lacking = rows * phases - steps
-    if lacking:
-        inputs = tf.pad(inputs, [[0, 0], [0, lacking], [0, 0]])
-    rows_of_phases = tf.reshape(inputs, [batch, rows, phases * channels])
-    outputs = _convolve(rows_of_phases, kernel)
-    outputs = tf.reshape(outputs, [batch, rows * phases, channels])
-    return tf.slice(outputs, [0, 0, 0], [-1, steps, -1]) if lacking else outputs
+    rows = _rows(inputs, kernel.shape[1] // channels)
+    outputs = _convolve(rows, kernel)
+    outputs = tf.reshape(outputs, [batch, -1, channels])
+    if outputs.shape[1] == steps:
+        return outputs
+    return tf.slice(outputs, [0, 0, 0], [-1, steps, -1])
+
+
+def _rows(inputs, phases):
+    """[b, t, c] -> [b, ceil(t / phases), phases * c]."""
+    batch, steps, channels = inputs.shape
+    if steps % phases:
+        inputs = tf.pad(inputs, [[0, 0], [0, -steps % phases], [0, 0]])
+    return tf.reshape(inputs, [batch, -1, phases * channels])
 
 
 def _input_gradient(upstream, kernel, steps, stride):
@@ -278,6 +308,24 @@ def _over_height(inputs, upstream, taps):
     return _filter_gradient(
         inputs[:, :, tf.newaxis], upstream[:, :, tf.newaxis], [taps, 1]
     )
+
+
+def _over_width_of_phases(inputs, upstream, phases, taps):
+    return _over_width(_rows(inputs, phases), _rows(upstream, phases), taps)
+
+
+def _over_height_of_phases(inputs, upstream, phases, taps):
+    return _over_height(_rows(inputs, phases), _rows(upstream, phases), taps)
+
+
+def _over_height_of_images(inputs, upstream, phases, taps):
+    """The phases as the width."""
+    channels = inputs.shape[2]
+    images = [
+        tf.reshape(rows, [*rows.shape[:2], phases, channels])
+        for rows in (_rows(inputs, phases), _rows(upstream, phases))
+    ]
+    return _filter_gradient(*images, size=[taps, 1])
 
 
 def _filter_gradient(images, upstream, size, stride=1, padding="SAME"):
