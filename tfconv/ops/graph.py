@@ -151,12 +151,14 @@ class _Native:
                 pads,
             )
         if inputs.shape[1] is not None:
-            windows = inputs.shape[1] + sum(pads) - taps + 1
+            windows = (inputs.shape[1] + sum(pads) - taps) // self.stride + 1
             if form is Form.TOEPLITZ:
                 return toeplitz.convolve(inputs, kernel, pads[0], windows)
-            count = segments.number(channels, windows, taps)
+            count = segments.number(channels, windows * self.stride, taps)
             if form is Form.SEGMENTS and count > 1:
-                return segments.convolve(inputs, kernel, pads, count)
+                return segments.convolve(
+                    inputs, kernel, pads, count, self.stride
+                )
         return native.convolve(inputs, kernel, pads, self.stride)
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
@@ -186,23 +188,14 @@ class _Native:
             flipped = (taps - 1 - left, taps - 1 - right)
             return self.convolve(upstream, kernel[::-1], flipped)
         regime = Regime(taps, channels, 1, self.stride)
-        if regimes.choose(regimes.INPUT_GRADIENT, regime) is Form.NATIVE:
-            return native.input_gradient(
-                upstream, kernel, pads, self.stride, steps
-            )
-        rows = reduction.Rows.of(taps, left, self.stride)
-        row_kernel = tf.reshape(
-            rows.of_kernel(kernel)[::-1], [rows.taps, -1, 1]
-        )
-        gradient = _Native().convolve(
-            tf.tile(rows.of_upstream(upstream, steps), [1, 1, self.stride]),
-            row_kernel,
-            (0, 0),
-        )
-        gradient = tf.reshape(
-            gradient, [-1, length(gradient) * self.stride, channels]
-        )
-        return reduction.window(gradient, 0, steps)
+        form = regimes.choose(regimes.INPUT_GRADIENT, regime)
+        if form is Form.SEGMENTS and isinstance(steps, int):
+            count = segments.number(channels, steps, taps + self.stride)
+            if count > 1:
+                return segments.input_gradient(
+                    upstream, kernel, pads, count, self.stride, steps
+                )
+        return native.input_gradient(upstream, kernel, pads, self.stride, steps)
 
     def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]

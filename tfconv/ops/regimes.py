@@ -100,7 +100,8 @@ class Rule:
         )
 
 
-_PLAIN = {"multiplier": (1, 1), "stride": (1, 1)}
+_ONE_OUTPUT = {"multiplier": (1, 1)}
+_PLAIN = _ONE_OUTPUT | {"stride": (1, 1)}
 
 _SHORT = {"taps": (1, 15)}
 _LONG = {"taps": (20, ANY)}
@@ -126,11 +127,13 @@ _LITTLE = (
     # to 1.1. m=1: c=1 2,000 0.8 to 1.0, c=3 1,000 0.7 to 1.1.
     (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 2)}),
     (7_000, _STRIDED | _SHORT | {"multiplier": (3, ANY)}),
-    (3_000, _STRIDED | {"multiplier": (1, 1), "channels": (1, 5)}),
+    (3_000, _STRIDED | _ONE_OUTPUT | {"channels": (1, 5)}),
+    # k=31 16,000 0.8, k=63 1.1.
+    (20_000, _STRIDED | _ONE_OUTPUT | {"channels": (2, 2)}),
     # k=18 to 63: c=3 10,000 and 20,000 0.7 to 0.9, 48,000 2; c=8 3,000 0.7 to
     # 1.1, 25,000 1.0 to 1.5; m=4 c=3 1,000 0.6 to 1.0, 10,000 1.2.
-    (30_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (2, 5)}),
-    (10_000, _DENSE | _LONG | {"multiplier": (1, 1), "channels": (6, 8)}),
+    (30_000, _DENSE | _LONG | _ONE_OUTPUT | {"channels": (2, 5)}),
+    (10_000, _DENSE | _LONG | _ONE_OUTPUT | {"channels": (6, 8)}),
     (5_000, _DENSE | _LONG | {"multiplier": (3, ANY), "channels": (1, 5)}),
 )
 
@@ -152,6 +155,19 @@ _STRIDED_NATIVE = (
     _TWICE | {"taps": (1, 12), "channels": (6, 15)} | _FROM_4,
     _MORE | {"taps": (1, 19), "channels": (1, 5)} | _FROM_4,
     _MORE | {"taps": (1, 13)} | _FROM_4,
+)
+
+# A single channel with a stride, native / reduced.
+_STRIDED_SINGLE_NATIVE = (
+    # 32,000 elements 0.8 to 1.0, 64,000 1.0 to 1.2.
+    {"taps": (1, 11), "elements": (0, 50_000)},
+    # 16,000 0.8 to 1.0, 32,000 1.1.
+    {"taps": (1, 15), "elements": (0, 25_000)},
+    # k=31 and 63: 8,000 0.8 to 1.2, 16,000 0.9 to 1.5. Eager: k=31 512,000 1.1,
+    # 32,000 0.3; k=63 2.0, 0.4.
+    {"elements": (0, 10_000)},
+    # k=9: s=2 1.4, s=3 and 4 even, s=8 0.9; k=15: s=8 1.2.
+    {"taps": (1, 11), "stride": (5, ANY)},
 )
 
 # The sum y + dx + dw.
@@ -198,6 +214,12 @@ OPERATION = (
     # k=1 2.4 -> 1.3, c=8 2.1 -> 1.8; c=1 k=9 2.0 -> 1.6, but k=1 1.8 -> 2.2.
     Rule(Form.REDUCED, stride=(2, 3), taps=(1, 1), channels=(8, ANY)),
     Rule(Form.REDUCED, stride=(2, 3), taps=(5, ANY), channels=(8, ANY)),
+    *(
+        Rule(Form.NATIVE, **_STRIDED | {"channels": (1, 1)} | bounds)
+        for bounds in _STRIDED_SINGLE_NATIVE
+    ),
+    # k=5 1.3 -> 1.0.
+    Rule(Form.REDUCED, stride=(2, 2), taps=(5, ANY), channels=(1, 1)),
     Rule(Form.REDUCED, stride=(2, ANY), taps=(8, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
@@ -221,14 +243,13 @@ OPERATION = (
 
 # Phases of a dilation, where the time steps are a multiple of half of it only.
 # y + dx + dw with a padded signal -> with a longer kernel.
-_NO_MULTIPLIER = {"multiplier": (1, 1)}
 PHASES = (
     # k=3: c=64 d=2 2.0 -> 1.7, d=4 2.1 -> 1.8, c=16 d=8 3.3 -> 2.6, c=256 2.2
     # -> 2.1; c=40 even, but c=3 d=4 4.0 -> 4.5, c=8 d=2 3.1 -> 3.8.
-    Rule(Form.SPREAD, taps=(1, 3), channels=(16, ANY), **_NO_MULTIPLIER),
+    Rule(Form.SPREAD, taps=(1, 3), channels=(16, ANY), **_ONE_OUTPUT),
     # k=4: c=64 2.8 -> 2.1; k=5: c=64 d=2 2.9 -> 1.9, d=8 even, c=16 2.2 -> 1.7;
     # but c=256 d=2 2.1 -> 2.8.
-    Rule(Form.SPREAD, taps=(1, 5), channels=(16, 128), **_NO_MULTIPLIER),
+    Rule(Form.SPREAD, taps=(1, 5), channels=(16, 128), **_ONE_OUTPUT),
     # k=9, Keras / ours, among other work that fills the caches: c=128 d=8
     # 1.7 -> 2.3, c=256 d=4 1.7 -> 1.9; alone 2.5 -> 2.3.
     Rule(
@@ -236,8 +257,22 @@ PHASES = (
         taps=(6, 9),
         channels=(64, 256),
         dilation=(4, ANY),
-        **_NO_MULTIPLIER,
+        **_ONE_OUTPUT,
     ),
+)
+
+# Both y and dx: c=1: k=9 s=2 2.0 -> 1.3, s=4 1.1 even, k=31 s=2 3.2 -> 1.5, s=4
+# 2.2 -> 1.4. y + dx + dw: c=2: k=15 even, k=31 s=2 2.2 -> 1.6, s=4 even, k=63
+# s=4 2.2 -> 1.6; c=3: k=15 even, k=31 s=2 2.7 -> 2.3, s=4 2.4 -> 2.5, k=63 s=4
+# 2.3 -> 2.1.
+_STRIDED_SEGMENTS = tuple(
+    Rule(Form.SEGMENTS, **_STRIDED | _ONE_OUTPUT | bounds)
+    for bounds in (
+        {"channels": (1, 1)},
+        {"channels": (2, 2), "taps": (20, ANY)},
+        {"channels": (3, 3), "taps": (28, ANY), "stride": (2, 2)},
+        {"channels": (3, 3), "taps": (48, ANY)},
+    )
 )
 
 # y, and dx of stride 1.
@@ -256,22 +291,21 @@ OUTPUTS = (
     # 2.6.
     Rule(Form.SEGMENTS, channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, taps=(12, ANY), channels=(2, 4), **_PLAIN),
+    *_STRIDED_SEGMENTS,
 )
 
 # dx of a stride above 1.
-INPUT_GRADIENT = (
-    # k=9 s=2: c=1 0.9 -> 0.6, c=3 0.35 -> 0.7, c=64 0.4 -> 0.9.
-    Rule(Form.ROWS, channels=(1, 1)),
-)
+INPUT_GRADIENT = _STRIDED_SEGMENTS
 
 # dw.
 KERNEL_GRADIENT = (
     # s=2: c=64 k=5 1.0 -> 0.6, k=9 1.6 -> 0.6, k=31 13 -> 1.1; s=3: k=9 1.2 ->
     # 0.6; but s=4: k=9 1.0 -> 2.4, k=31 (as channels) 1.3 -> 5.8.
     Rule(Form.WIDTH, stride=(2, 3), channels=(8, ANY)),
-    # c=64 s=4: k=9 1.2 -> 1.3, k=15 5.1 -> 1.2; c=3 s=2: k=9 0.6 -> 1.1, k=15
-    # 2.2 -> 1.3.
-    Rule(Form.ROWS, stride=(2, ANY), taps=(10, ANY)),
+    # c=64 s=4: k=9 1.2 -> 1.3, k=10 0.85 -> 0.68; s=7 even. The native op has a
+    # cliff at 15 taps: c=3 s=2: k=14 0.8 -> 1.0, k=15 2.2 -> 1.0.
+    Rule(Form.ROWS, stride=(4, 4), taps=(10, ANY), channels=(16, ANY)),
+    Rule(Form.ROWS, stride=(2, ANY), taps=(15, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
     # Else they are channels: c=64 d=4 k=9 1.1 -> 0.75, k=31 1.35 -> 0.98; d=8
     # k=9 0.83 -> 0.54; c=24 even; but c=8 d=4 k=9 0.42 -> 0.63.
