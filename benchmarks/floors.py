@@ -1,9 +1,10 @@
 """What TensorFlow's operations take with nothing around them.
 
-A layer that is made of them pads, reshapes and adds on top. So y, dx and dw
-together, each in the fastest of its forms, are a floor under every such layer,
-and what another may gain on it. Only the time counts: the tensors are random,
-of the shapes that an operation takes without a copy.
+A layer that is made of them pads and adds on top. So y, dx and dw together,
+each in the fastest of its forms, are a floor under every such layer, and what
+another may gain on it. What a form cannot do without is counted: of few
+channels, laying segments of the signal side by side; of a multiplier, taking
+its outputs apart. Only the time counts: the tensors are random.
 """
 
 import dataclasses
@@ -12,6 +13,7 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from benchmarks import forms
 from benchmarks import timing
 
 # Segments of a signal of few channels, laid side by side as channels.
@@ -64,7 +66,7 @@ def jit(cell) -> Callable[[], list] | None:
     batch, steps, channels, taps = _sizes(cell)
     reach = (taps - 1) * cell.dilation
     y = _with_options(
-        _sum_of_taps,
+        forms.sum_of_taps,
         (_random(batch, steps + reach, channels), _random(taps, channels)),
         dilation=cell.dilation,
         stride=cell.stride,
@@ -77,7 +79,7 @@ def jit(cell) -> Callable[[], list] | None:
     steps, channels = max(1, steps // fold), channels * fold
     taps = math.ceil(taps / cell.stride)
     dx = _with_options(
-        _sum_of_taps,
+        forms.sum_of_taps,
         (_random(batch, steps + taps - 1, channels), _random(taps, channels)),
     )
     runs = math.ceil(taps / _MOST_TAPS)
@@ -91,25 +93,38 @@ def jit(cell) -> Callable[[], list] | None:
             for _ in range(runs)
         ]
         upstream = _random(batch, blocks, size, channels)
-        dw.append(Form(_kernel_gradients_of_blocks, (upstream, *inputs)))
+        dw.append(Form(forms.kernel_gradients_of_blocks, (upstream, *inputs)))
     return _fastest_together([[[y], [dx], dw]], jit_compile=True)
 
 
 def _plain(cell) -> list[list[Form]]:
-    batch, steps, channels, taps = _sizes(cell)
-    folds = [1]
-    if channels < 8:
-        folds.append(_SEGMENTS)
+    taps = cell.kernel_size
     y, dx, dw = [], [], []
-    for fold in folds:
-        shape = batch, max(1, steps // fold), channels * fold
-        inputs, upstream = _random(*shape), _random(*shape)
-        kernel = _random(taps, shape[2], 1)
-        y.append(Form(_convolve, (inputs, kernel)))
-        dx.append(Form(_convolve, (upstream, kernel)))
-        for over in (_over_width, _over_height):
-            dw.append(_with_options(over, (inputs, upstream), taps=taps))
+    for segments in _numbers_of_segments(cell):
+        inputs, upstream, kernel = _tensors(cell, segments)
+        options = {"segments": segments}
+        y.append(_with_options(forms.convolve, (inputs, kernel), **options))
+        dx.append(_with_options(forms.convolve, (upstream, kernel), **options))
+        for over in (forms.over_width, forms.over_height):
+            operands = (inputs, upstream)
+            dw.append(_with_options(over, operands, taps=taps, **options))
     return [y, dx, dw]
+
+
+def _numbers_of_segments(cell) -> list[int]:
+    """Few channels are made many, of segments of the signal."""
+    return [1, _SEGMENTS] if cell.channels < 8 else [1]
+
+
+def _tensors(cell, segments: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Inputs and gradients of outputs, of whole segments, and a kernel."""
+    batch, steps, channels, taps = _sizes(cell)
+    windows = max(1, steps // (segments * cell.stride)) * segments
+    return (
+        _random(batch, windows * cell.stride, channels),
+        _random(batch, windows, channels),
+        _random(taps, channels * segments, 1),
+    )
 
 
 def _dilated(cell) -> list[list[list[Form]]]:
@@ -123,7 +138,7 @@ def _dilated(cell) -> list[list[list[Form]]]:
         kernel = _random(reach, channels * phases, 1)
         outputs.append(
             [
-                [Form(_convolve_phases, (each, kernel))]
+                [Form(forms.convolve_phases, (each, kernel))]
                 for each in (inputs, upstream)
             ]
         )
@@ -133,9 +148,9 @@ def _dilated(cell) -> list[list[list[Form]]]:
                     over, (inputs, upstream), phases=phases, taps=reach
                 )
                 for over in (
-                    _over_width_of_phases,
-                    _over_height_of_phases,
-                    _over_height_of_images,
+                    forms.over_width_of_phases,
+                    forms.over_height_of_phases,
+                    forms.over_height_of_images,
                 )
             ]
         )
@@ -147,66 +162,66 @@ def _dilated(cell) -> list[list[list[Form]]]:
 
 
 def _strided(cell) -> list[list[Form]]:
-    batch, steps, channels, taps = _sizes(cell)
-    windows, stride = math.ceil(steps / cell.stride), cell.stride
-    inputs = _random(batch, steps, channels)
-    upstream = _random(batch, windows, channels)
-    kernel = _random(taps, channels, 1)
+    stride, taps = cell.stride, cell.kernel_size
     rows = math.ceil((taps + stride - 1) / stride)
+    y, dx, dw = [], [], []
+    for segments in _numbers_of_segments(cell):
+        inputs, upstream, kernel = _tensors(cell, segments)
+        options = {"stride": stride, "segments": segments}
+        y.append(_with_options(forms.convolve, (inputs, kernel), **options))
+        dx.append(
+            _with_options(forms.input_gradient, (upstream, kernel), **options)
+        )
+        operands = (inputs, upstream)
+        dw.append(
+            _with_options(forms.over_width, operands, taps=taps, **options)
+        )
+    batch, windows, channels = upstream.shape
     phases = _random(batch, windows, stride, channels)
     of_rows = _random(batch, max(1, windows - rows + 1), 1, channels)
     # Those of a stride as channels, which dy is repeated for.
     as_channels = [_random(batch, windows, stride * channels) for _ in range(3)]
     row_kernel = _random(rows, stride * channels, 1)
-    return [
-        [_with_options(_convolve, (inputs, kernel), stride=stride)],
-        [
-            _with_options(
-                _input_gradient, (upstream, kernel), steps=steps, stride=stride
-            ),
-            Form(_convolve, (as_channels[0], row_kernel)),
-        ],
-        [
-            _with_options(
-                _over_width, (inputs, upstream), taps=taps, stride=stride
-            ),
-            _with_options(
-                _filter_gradient,
-                (phases, of_rows),
-                size=[rows, stride],
-                padding="VALID",
-            ),
-            _with_options(_over_height, tuple(as_channels[1:]), taps=rows),
-        ],
-    ]
+    dx.append(Form(forms.convolve, (as_channels[0], row_kernel)))
+    dw.append(
+        _with_options(
+            forms.filter_gradient,
+            (phases, of_rows),
+            size=[rows, stride],
+            padding="VALID",
+        )
+    )
+    dw.append(
+        _with_options(forms.over_height, tuple(as_channels[1:]), taps=rows)
+    )
+    return [y, dx, dw]
 
 
 def _multiplied(cell) -> list[list[Form]]:
     batch, steps, channels, taps = _sizes(cell)
-    multiplier, outputs = cell.multiplier, cell.multiplier * channels
-    inputs, upstream = (_random(batch, steps, n) for n in (channels, outputs))
-    kernel, repeated = _random(taps, channels, multiplier), upstream + 1.0
-    # Of one output for each channel, as often as there are.
-    apart = [_random(batch, steps, channels) for _ in range(multiplier)]
-    one = _random(taps, channels, 1)
+    multiplier = cell.multiplier
+    inputs = _random(batch, steps, channels)
+    upstream = _random(batch, steps, channels * multiplier)
+    kernel = _random(taps, channels, multiplier)
+    options = {"multiplier": multiplier}
     return [
         [
-            Form(_convolve, (inputs, kernel)),
-            Form(_convolve, (repeated, tf.reshape(kernel, [taps, outputs, 1]))),
+            Form(forms.convolve, (inputs, kernel)),
+            Form(forms.convolve_repeated, (inputs, kernel)),
         ],
         [
-            Form(
-                lambda one, *apart: [_convolve(each, one) for each in apart],
-                (one, *apart),
-            )
+            _with_options(forms.input_gradient, (upstream, kernel), stride=1),
+            _with_options(
+                forms.input_gradient_apart, (upstream, kernel), **options
+            ),
         ],
         [
-            _with_options(_over_width, (inputs, upstream), taps=taps),
-            Form(
-                lambda inputs, *apart: [
-                    _over_height(inputs, each, taps) for each in apart
-                ],
-                (inputs, *apart),
+            _with_options(forms.over_width, (inputs, upstream), taps=taps),
+            _with_options(
+                forms.over_height_apart,
+                (inputs, upstream),
+                taps=taps,
+                **options,
             ),
         ],
     ]
@@ -232,8 +247,8 @@ def _fastest(choices: list[list[Form]], jit_compile: bool) -> list[Form]:
         return choices[0]
     timings = timing.measure(
         {
-            index: timing.Repeated(_together(forms, jit_compile))
-            for index, forms in enumerate(choices)
+            index: timing.Repeated(_together(chosen, jit_compile))
+            for index, chosen in enumerate(choices)
         },
         rounds=50,
         seconds=_SECONDS_TO_CHOOSE,
@@ -241,127 +256,22 @@ def _fastest(choices: list[list[Form]], jit_compile: bool) -> list[Form]:
     return choices[min(timings, key=lambda index: timings[index].median)]
 
 
-def _together(forms: list[Form], jit_compile: bool) -> Callable[[], list]:
+def _together(chosen: list[Form], jit_compile: bool) -> Callable[[], list]:
     """In one function, which takes each tensor once.
 
     So what two forms do alike with the same, such as padding, is done once.
     """
-    tensors = {id(each): each for form in forms for each in form.tensors}
+    tensors = {id(each): each for form in chosen for each in form.tensors}
 
     @tf.function(jit_compile=jit_compile, autograph=False)
     def run(tensors):
         return [
             form.function(*[tensors[str(id(each))] for each in form.tensors])
-            for form in forms
+            for form in chosen
         ]
 
     named = {str(name): each for name, each in tensors.items()}
     return lambda: run(named)
-
-
-def _convolve(inputs, kernel, stride=1):
-    return tf.nn.depthwise_conv2d(
-        inputs[:, tf.newaxis],
-        kernel[tf.newaxis],
-        [1, stride, stride, 1],
-        "SAME",
-    )
-
-
-def _convolve_phases(inputs, kernel):
-    """Padded, and the padding cut off, only where there must be."""
-    batch, steps, channels = inputs.shape
-    rows = _rows(inputs, kernel.shape[1] // channels)
-    outputs = _convolve(rows, kernel)
-    outputs = tf.reshape(outputs, [batch, -1, channels])
-    if outputs.shape[1] == steps:
-        return outputs
-    return tf.slice(outputs, [0, 0, 0], [-1, steps, -1])
-
-
-def _rows(inputs, phases):
-    """[b, t, c] -> [b, ceil(t / phases), phases * c]."""
-    batch, steps, channels = inputs.shape
-    if steps % phases:
-        inputs = tf.pad(inputs, [[0, 0], [0, -steps % phases], [0, 0]])
-    return tf.reshape(inputs, [batch, -1, phases * channels])
-
-
-def _input_gradient(upstream, kernel, steps, stride):
-    batch, _, channels = upstream.shape
-    return tf.nn.depthwise_conv2d_backprop_input(
-        [batch, 1, steps, channels],
-        kernel[tf.newaxis],
-        upstream[:, tf.newaxis],
-        [1, stride, stride, 1],
-        "SAME",
-    )
-
-
-def _over_width(inputs, upstream, taps, stride=1):
-    return _filter_gradient(
-        inputs[:, tf.newaxis], upstream[:, tf.newaxis], [1, taps], stride
-    )
-
-
-def _over_height(inputs, upstream, taps):
-    return _filter_gradient(
-        inputs[:, :, tf.newaxis], upstream[:, :, tf.newaxis], [taps, 1]
-    )
-
-
-def _over_width_of_phases(inputs, upstream, phases, taps):
-    return _over_width(_rows(inputs, phases), _rows(upstream, phases), taps)
-
-
-def _over_height_of_phases(inputs, upstream, phases, taps):
-    return _over_height(_rows(inputs, phases), _rows(upstream, phases), taps)
-
-
-def _over_height_of_images(inputs, upstream, phases, taps):
-    """The phases as the width."""
-    channels = inputs.shape[2]
-    images = [
-        tf.reshape(rows, [*rows.shape[:2], phases, channels])
-        for rows in (_rows(inputs, phases), _rows(upstream, phases))
-    ]
-    return _filter_gradient(*images, size=[taps, 1])
-
-
-def _filter_gradient(images, upstream, size, stride=1, padding="SAME"):
-    channels = images.shape[3]
-    return tf.nn.depthwise_conv2d_backprop_filter(
-        images,
-        [*size, channels, upstream.shape[3] // channels],
-        upstream,
-        [1, stride, stride, 1],
-        padding,
-    )
-
-
-def _sum_of_taps(inputs, kernel, dilation=1, stride=1):
-    taps = kernel.shape[0]
-    frames = inputs.shape[1] - (taps - 1) * dilation
-    shifted = [
-        inputs[:, tap * dilation :][:, :frames:stride] for tap in range(taps)
-    ]
-    weights = tf.unstack(kernel)
-    return _tree_sum([x * w for x, w in zip(shifted, weights, strict=True)])
-
-
-def _kernel_gradients_of_blocks(upstream, *inputs):
-    """Products are summed over the frames of a block, sums over the blocks."""
-    size = upstream.shape[2]
-    gradients = []
-    for part in inputs:
-        taps = part.shape[2] - size + 1
-        products = [
-            part[:, :, frame : frame + taps] * upstream[:, :, frame : frame + 1]
-            for frame in range(size)
-        ]
-        of_examples = tf.reduce_sum(_tree_sum(products), axis=1)
-        gradients.append(tf.reduce_sum(of_examples, axis=0))
-    return gradients
 
 
 def _with_options(function, tensors: tuple, **options) -> Form:
@@ -374,11 +284,3 @@ def _sizes(cell) -> tuple[int, int, int, int]:
 
 def _random(*shape: int) -> tf.Tensor:
     return tf.random.normal(shape)
-
-
-def _tree_sum(terms: list[tf.Tensor]) -> tf.Tensor:
-    while len(terms) > 1:
-        odd = terms[len(terms) // 2 * 2 :]
-        pairs = zip(terms[::2], terms[1::2], strict=False)
-        terms = [a + b for a, b in pairs] + odd
-    return terms[0]

@@ -19,7 +19,7 @@ _LEAST_FRAMES_OF_FEW_CHANNELS = 32  # c=3 k=9 0.71 -> 0.47 ms; c=1, c=8 even.
 # There are at least as many as taps, and each is code to compile, so that long
 # kernels are dealt with in parts; with many channels also for the sake of the
 # fastest cache (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
-_MOST_FRAMES = 64
+MOST_FRAMES = 64
 _MOST_ELEMENTS = 6400
 # Of fewer sums to reduce XLA makes one slow loop with the products (t=100 c=64
 # k=3: 0.8 -> 0.15 ms), so that short kernels need shorter blocks.
@@ -30,7 +30,9 @@ _LEAST_TO_REDUCE = 32 * 1024
 _MIN_BLOCKS_PER_FRAME = 1.5
 
 
-def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
+def kernel_gradient(
+    inputs, upstream, taps: int, left: int, most_frames: int = MOST_FRAMES
+) -> tf.Tensor:
     """[b, t, n*c] x [b, t', c] -> [k, n*c, 1].
 
     `dw[k, p*c + j] = sum_bi x[b, i + k - left, p*c + j] * dy[b, i, j]`
@@ -40,10 +42,11 @@ def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
         upstream: tensor, the gradients of the windows.
         taps: int.
         left: int, zeros before the first time step.
+        most_frames: int, of a block; no fewer than taps.
     """
     channels = inputs.shape[2]
     steps, windows = length(inputs), length(upstream)
-    most = min(_MOST_FRAMES, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
+    most = min(most_frames, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
     if taps > most:
         part = ceil_divide(taps, ceil_divide(taps, most))
         least = _least(part, channels)

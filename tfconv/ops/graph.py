@@ -172,7 +172,16 @@ class _Native:
         return gradients[0] if multiplier == 1 else tf.add_n(gradients)
 
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
-        multiplier = upstream.shape[2] // inputs.shape[2]
+        channels = inputs.shape[2]
+        multiplier = upstream.shape[2] // channels
+        regime = Regime(taps, channels, multiplier, self.stride)
+        table = regimes.MULTIPLIED_KERNEL_GRADIENT
+        if multiplier > 1 and regimes.choose(table, regime) is Form.NATIVE:
+            return self._of_all_phases(
+                native.kernel_gradient(
+                    inputs, upstream, taps, pads, self.stride
+                )
+            )
         return tf.concat(
             [
                 self._kernel_gradient(inputs, each, taps, pads)
@@ -180,6 +189,16 @@ class _Native:
             ],
             axis=2,
         )
+
+    def _of_all_phases(self, gradient) -> tf.Tensor:
+        """[k, phases * c, m] -> [k, c, m], the sum."""
+        if self.phases == 1:
+            return gradient
+        taps, channels, multiplier = gradient.shape
+        gradient = tf.reshape(
+            gradient, [taps, self.phases, channels // self.phases, multiplier]
+        )
+        return tf.reduce_sum(gradient, axis=1)
 
     def _input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, _ = kernel.shape
@@ -205,9 +224,9 @@ class _Native:
         form = regimes.choose(regimes.KERNEL_GRADIENT, regime)
         if self.phases > 1 and form is not Form.WIDTH:
             plain = _Native()
-            gradient = plain._kernel_gradient(inputs, upstream, taps, pads)
-            gradient = tf.reshape(gradient, [taps, self.phases, -1, 1])
-            return tf.reduce_sum(gradient, axis=1)
+            return self._of_all_phases(
+                plain._kernel_gradient(inputs, upstream, taps, pads)
+            )
         if form is Form.NATIVE:
             return native.kernel_gradient(
                 inputs, upstream, taps, pads, self.stride

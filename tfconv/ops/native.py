@@ -55,13 +55,15 @@ def input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
 
 
 def kernel_gradient(inputs, upstream, taps, pads, stride) -> tf.Tensor:
-    """[b, t, c] x [b, t', c] -> [k, c, 1]."""
+    """[b, t, c] x [b, t', c*m] -> [k, c, m]."""
     same = _is_same(pads, taps, stride, length(inputs))
+    channels = inputs.shape[2]
+    multiplier = upstream.shape[2] // channels
     if not same:
         inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
     gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=tf.expand_dims(inputs, axis=1),
-        filter_sizes=[1, taps, inputs.shape[2], 1],
+        filter_sizes=[1, taps, channels, multiplier],
         out_backprop=tf.expand_dims(upstream, axis=1),
         strides=[1, stride, stride, 1],
         padding="SAME" if same else "VALID",

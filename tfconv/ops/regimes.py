@@ -34,6 +34,7 @@ class Form(enum.Enum):
     WIDTH = "the phases of a stride or a dilation as the width of an image"
     HEIGHT = "TensorFlow's op with time as the height of an image"
     SPREAD = "zeros between the taps, so that there are half as many phases"
+    APART = "the outputs of a channel one by one"
     TAPS = "the sum over the taps of shifted inputs"
     TOEPLITZ = "products of blocks of the signal with matrices"
 
@@ -157,6 +158,27 @@ _STRIDED_NATIVE = (
     _MORE | {"taps": (1, 13)} | _FROM_4,
 )
 
+# Multipliers without a stride, native / reduced.
+_TWO = {"multiplier": (2, 2)}
+_MULTIPLIED_REDUCED = (
+    # k=3, 5, 9, 14: c=64 1.8, 1.7, 2.4, 2.7; c=16 1.9, 1.5, 2.0, 2.1; c=8 1.0,
+    # 1.2, 2.0, 1.8; c=5 1.1, 1.2, 1.2, 1.5; c=3 0.9, 0.8, 1.1, 1.1; c=2 0.9,
+    # 0.9, 0.8, 1.2; c=1 0.9, 0.7, 0.9, 0.9, k=15 1.3.
+    _TWO | {"channels": (12, ANY)},
+    _TWO | {"channels": (5, 11), "taps": (4, ANY)},
+    _TWO | {"channels": (3, 4), "taps": (9, ANY)},
+    _TWO | {"channels": (2, 2), "taps": (12, ANY)},
+    _TWO | {"taps": (15, ANY)},
+    # m=4: c=64 1.2, 1.2, 1.5, 1.7; c=40 0.9, 1.0, 1.2, 1.5; c=16 0.9, 1.1, 1.2,
+    # 1.6; c=8 0.9, 0.9, 1.1, 1.2; c=5 0.9, 1.0, 1.1, 1.2; c=3 0.7, 0.9, 1.1,
+    # 1.0. m=8: c=64 0.9, 1.1, 1.5, 1.8; c=8 0.8, 1.0, 1.2, 1.8.
+    {"multiplier": (3, 5), "channels": (64, ANY)},
+    _MORE | {"channels": (16, ANY), "taps": (5, ANY)},
+    _MORE | {"channels": (8, 15), "taps": (7, ANY)},
+    _MORE | {"channels": (5, 7), "taps": (8, ANY)},
+    _MORE | {"taps": (15, ANY)},
+)
+
 # A single channel with a stride, native / reduced.
 _STRIDED_SINGLE_NATIVE = (
     # 32,000 elements 0.8 to 1.0, 64,000 1.0 to 1.2.
@@ -191,13 +213,11 @@ OPERATION = (
         for strides in ((3, 3), (5, 6), (8, ANY))
     ),
     *(Rule(Form.NATIVE, **_STRIDED | bounds) for bounds in _STRIDED_NATIVE),
-    # m=2: c=64 k=3 6.5 -> 4.0, k=9 9.3 -> 4.4; m=4 k=3: c=64 10.6 -> 8.4, c=40
-    # 7.3 -> 9.0, c=80 5.8 -> 7.2, k=5 even; m=2: c=8 k=9 5.4 -> 4.1, k=3 even;
-    # c=3 k=9 even, k=3 2.5 -> 3.2; c=1 k=15 5.0 -> 3.9. One example: c=8 k=9
-    # 0.51 -> 0.61.
+    # c=8 m=4 k=31 39 -> 9.
     Rule(Form.REDUCED, multiplier=(2, ANY), taps=(20, ANY)),
+    # One example: c=8 k=9 0.51 -> 0.61.
     Rule(Form.NATIVE, multiplier=(2, ANY), elements=(0, 100_000)),
-    Rule(Form.NATIVE, multiplier=(3, ANY), channels=(32, 63), taps=(1, 4)),
+    # m=4: c=80 k=3 5.8 -> 7.2, k=5 even.
     Rule(
         Form.NATIVE,
         multiplier=(3, ANY),
@@ -205,10 +225,17 @@ OPERATION = (
         taps=(1, 5),
         elements=(500_000, ANY),
     ),
-    Rule(Form.NATIVE, multiplier=(3, ANY), channels=(8, 15), taps=(1, 9)),
-    Rule(Form.REDUCED, multiplier=(2, ANY), channels=(32, ANY)),
-    Rule(Form.REDUCED, multiplier=(2, ANY), channels=(8, 31), taps=(7, ANY)),
-    Rule(Form.REDUCED, multiplier=(2, ANY), channels=(1, 7), taps=(10, ANY)),
+    *(
+        Rule(Form.REDUCED, stride=(1, 1), **bounds)
+        for bounds in _MULTIPLIED_REDUCED
+    ),
+    # s=2: c=64 m=4 k=9 7.5 -> 5.8.
+    Rule(Form.REDUCED, **_STRIDED | _TWICE | {"channels": (32, ANY)}),
+    Rule(
+        Form.REDUCED,
+        **_STRIDED | _TWICE | {"channels": (8, 31), "taps": (7, ANY)},
+    ),
+    Rule(Form.REDUCED, **_STRIDED | _TWICE | {"taps": (10, ANY)}),
     Rule(Form.NATIVE, multiplier=(2, ANY)),
     # c=64 s=2: k=5 1.7 -> 1.0, k=9 1.8 -> 1.0, k=31 14 -> 1.8; k=3 0.7 -> 1.0;
     # k=1 2.4 -> 1.3, c=8 2.1 -> 1.8; c=1 k=9 2.0 -> 1.6, but k=1 1.8 -> 2.2.
@@ -282,7 +309,10 @@ OUTPUTS = (
     # -> 8.4, c=256 18 -> 9.1; but c=40 even, c=8 m=2 k=3 even.
     Rule(Form.REPEATED, multiplier=(2, ANY), taps=(10, ANY)),
     Rule(Form.REPEATED, multiplier=(2, 2), channels=(32, ANY)),
-    Rule(Form.REPEATED, multiplier=(4, 4), channels=(64, ANY), stride=(1, 1)),
+    Rule(Form.REPEATED, multiplier=(4, 4), channels=(32, ANY), stride=(1, 1)),
+    # m=2: c=8: k=3 0.47 -> 0.36, k=9 0.77 -> 0.42; c=5 k=9 0.57 -> 0.43; c=3
+    # k=9 0.53 -> 0.46, k=3 even. m=4 k=9: c=40 0.70 -> 0.61, c=16 even.
+    Rule(Form.REPEATED, multiplier=(2, 2), channels=(5, 31), stride=(1, 1)),
     # Else as segments, y + dx + dw: c=1 k=31 1.5 -> 1.2, k=63 2.0 -> 1.9, k=400
     # 13 -> 8; k=15 even. One example: k=21 0.40 -> 0.26, k=63 0.42 -> 0.30.
     Rule(Form.TOEPLITZ, taps=(20, ANY), channels=(1, 1), **_PLAIN),
@@ -296,6 +326,28 @@ OUTPUTS = (
 
 # dx of a stride above 1.
 INPUT_GRADIENT = _STRIDED_SEGMENTS
+
+# dw of a multiplier; else each output of a channel alone, as without one. The
+# native op has a cliff at 15 taps.
+MULTIPLIED_KERNEL_GRADIENT = (
+    # One by one -> native, with dx, k=9: m=2: c=3 1.3 -> 0.8, c=8 1.2 -> 1.0,
+    # c=16 even; m=4: c=8 2.5 -> 1.5, c=40 1.7 -> 1.6, c=64 3.1 -> 3.8.
+    Rule(
+        Form.NATIVE,
+        multiplier=(2, 2),
+        taps=(1, 14),
+        channels=(1, 8),
+        stride=(1, 1),
+    ),
+    Rule(
+        Form.NATIVE,
+        multiplier=(3, ANY),
+        taps=(1, 14),
+        channels=(1, 40),
+        stride=(1, 1),
+    ),
+    Rule(Form.APART),
+)
 
 # dw.
 KERNEL_GRADIENT = (

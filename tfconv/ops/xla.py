@@ -24,14 +24,20 @@ from tfconv.ops.shifts import sum_of_taps
 
 # Padding is a copy (y, k=9: c=64 0.87 -> 0.47 ms, c=256 1.2 -> 0.7). To spare
 # it takes another loop, and the time to compile it; worth it when few windows
-# reach out of the inputs: from so many times their span on. The spans of few
-# taps can be long, too (y + dx + dw, c=64 k=31 d=4 9.0 -> 8.2 ms; c=40 k=9 d=8
-# 3.3 -> 2.7).
+# reach out of the inputs: from so many times their span on. y + dx + dw of 11
+# to 16 spans: c=64 k=31 2.2 -> 2.0 ms, k=9 even, k=63 7.9 -> 9.3.
 _MIN_SPANS_OF_CUTS = 20
-_MIN_SPANS_OF_CUTS_IF_DILATED = 8
+# Of many channels, of which a copy leaves the caches (y + dx + dw, k=31: c=128
+# 5.5 -> 4.8 ms, c=256 8.7 -> 7.1; c=96 3.5 -> 2.9), or if the spans of few taps
+# are long (c=64 k=31 d=4 9.0 -> 8.2; c=40 k=9 d=8 3.3 -> 2.7).
+_MIN_SPANS_OF_COSTLY_CUTS = 8
+_MIN_CHANNELS_OF_COSTLY_CUTS = 96
 # A block of so many channels leaves the fastest cache; copying them apart takes
 # less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4).
 _MIN_CHANNELS_OF_EXAMPLES = 512
+# Of more frames at once XLA copies them again and again, it seems (dw, t=500
+# c=128 d=8: k=3 3.3 -> 1.9 ms, k=9 3.6 -> 2.1, k=15 4.3 -> 3.1).
+_MOST_FRAMES_OF_EXAMPLES = 15
 # dx of a stride, its phases one by one: c=3 k=31 s=4 3.3 -> 0.9 ms, c=8 k=31
 # s=2 0.9 -> 0.6, c=16 k=15 s=2 0.53 -> 0.41; from 40 channels on no faster.
 _CHANNELS_OF_PHASES = (2, 31)
@@ -192,9 +198,16 @@ class _Taps:
         left_rows, part_of_row = divmod(left, self.dilation)
         if part_of_row:
             inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
-        inputs = self._between_taps(inputs)
-        upstream = self._between_taps(upstream)
-        gradient = blocks.kernel_gradient(inputs, upstream, taps, left_rows)
+        most_frames = blocks.MOST_FRAMES
+        if self._as_examples(channels) and taps <= _MOST_FRAMES_OF_EXAMPLES:
+            most_frames = _MOST_FRAMES_OF_EXAMPLES
+        gradient = blocks.kernel_gradient(
+            self._between_taps(inputs),
+            self._between_taps(upstream),
+            taps,
+            left_rows,
+            most_frames,
+        )
         gradient = tf.reshape(gradient, [taps, -1, channels, 1])
         return tf.reduce_sum(gradient, axis=1)
 
@@ -202,13 +215,16 @@ class _Taps:
         """The frames between two taps as channels; as examples if many."""
         channels = inputs.shape[2]
         rows = reduction.rows_of(inputs, self.dilation)
-        if self.dilation * channels < _MIN_CHANNELS_OF_EXAMPLES:
+        if not self._as_examples(channels):
             return rows
         steps = length(rows)
         apart = tf.reshape(rows, [-1, steps, self.dilation, channels])
         return tf.reshape(
             tf.transpose(apart, [0, 2, 1, 3]), [-1, steps, channels]
         )
+
+    def _as_examples(self, channels: int) -> bool:
+        return self.dilation * channels >= _MIN_CHANNELS_OF_EXAMPLES
 
     def _span(self, taps: int) -> int:
         return self.dilation * (taps - 1) + 1
@@ -222,11 +238,10 @@ class _Taps:
         left, right = pads
         span = self._span(weights.taps)
         windows = (steps + left + right - span) // self.stride + 1
-        spans = (
-            _MIN_SPANS_OF_CUTS
-            if self.dilation == 1
-            else _MIN_SPANS_OF_CUTS_IF_DILATED
+        costly = (
+            self.dilation > 1 or inputs.shape[2] >= _MIN_CHANNELS_OF_COSTLY_CUTS
         )
+        spans = _MIN_SPANS_OF_COSTLY_CUTS if costly else _MIN_SPANS_OF_CUTS
         if not isinstance(steps, int) or steps < spans * span:
             return self._sum_of_taps(inputs, weights, 0, windows, left)
         first = ceil_divide(left, self.stride)

@@ -19,6 +19,7 @@ TABLES = {
     "outputs": regimes.OUTPUTS,
     "input_gradient": regimes.INPUT_GRADIENT,
     "kernel_gradient": regimes.KERNEL_GRADIENT,
+    "multiplied_kernel_gradient": regimes.MULTIPLIED_KERNEL_GRADIENT,
     "xla": regimes.XLA,
 }
 GRID = [
