@@ -80,8 +80,8 @@ _JIT = flags.DEFINE_bool("jit", True, "Whether to measure under XLA too.")
 _FLOOR = flags.DEFINE_bool(
     "floor",
     False,
-    "Whether to measure TensorFlow's operations with nothing around them, too: "
-    "a floor under every layer that is made of them.",
+    "Whether to measure TensorFlow's operations with nothing around them but "
+    "what they need, too: a floor under every layer that is made of them.",
 )
 _TORCH = flags.DEFINE_bool("torch", False, "Whether to measure PyTorch too.")
 
@@ -324,8 +324,8 @@ _LEGEND = (
     "Medians in ms; ratios of medians. b, t, c: batch, time steps, channels; "
     "k, s, d, m: kernel size, stride, dilation, depth multiplier. copy: reads "
     "the inputs and writes as much. floor: TensorFlow's operations with "
-    "nothing around them, each in its fastest form. first call: tracing, "
-    "compiling and running, in the order of the columns."
+    "nothing around them but what they need, each in its fastest form. first "
+    "call: tracing, compiling and running, in the order of the columns."
 )
 
 

@@ -213,7 +213,7 @@ OPERATION = (
         for strides in ((3, 3), (5, 6), (8, ANY))
     ),
     *(Rule(Form.NATIVE, **_STRIDED | bounds) for bounds in _STRIDED_NATIVE),
-    # c=8 m=4 k=31 39 -> 9.
+    # k=31, native / reduced: c=64 m=2 16, c=8 m=4 4.0, c=1 m=2 3.9, m=4 2.7.
     Rule(Form.REDUCED, multiplier=(2, ANY), taps=(20, ANY)),
     # One example: c=8 k=9 0.51 -> 0.61.
     Rule(Form.NATIVE, multiplier=(2, ANY), elements=(0, 100_000)),
@@ -329,23 +329,12 @@ INPUT_GRADIENT = _STRIDED_SEGMENTS
 
 # dw of a multiplier; else each output of a channel alone, as without one. The
 # native op has a cliff at 15 taps.
+_UP_TO_14_TAPS = {"taps": (1, 14), "stride": (1, 1)}
 MULTIPLIED_KERNEL_GRADIENT = (
     # One by one -> native, with dx, k=9: m=2: c=3 1.3 -> 0.8, c=8 1.2 -> 1.0,
     # c=16 even; m=4: c=8 2.5 -> 1.5, c=40 1.7 -> 1.6, c=64 3.1 -> 3.8.
-    Rule(
-        Form.NATIVE,
-        multiplier=(2, 2),
-        taps=(1, 14),
-        channels=(1, 8),
-        stride=(1, 1),
-    ),
-    Rule(
-        Form.NATIVE,
-        multiplier=(3, ANY),
-        taps=(1, 14),
-        channels=(1, 40),
-        stride=(1, 1),
-    ),
+    Rule(Form.NATIVE, **_UP_TO_14_TAPS | _TWO | {"channels": (1, 8)}),
+    Rule(Form.NATIVE, **_UP_TO_14_TAPS | _MORE | {"channels": (1, 40)}),
     Rule(Form.APART),
 )
 

@@ -38,6 +38,15 @@ class Weights:
         """For the gradients of inputs, of as many channels for each."""
         return Weights(self.tensor, not self.reverse, multiplier == 2)
 
+    def of_rows(self, size: int) -> "Weights":
+        """For rows of so many frames, all with the same weights.
+
+        In the words of tf.tile, XLA would look each of them up (y, c=8 k=9
+        d=4: 0.4 -> 1.4 ms).
+        """
+        rows = tf.concat([self.tensor] * size, axis=-1)
+        return dataclasses.replace(self, tensor=rows)
+
     @property
     def taps(self) -> int:
         return self.tensor.shape[0]

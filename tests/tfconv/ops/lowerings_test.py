@@ -119,6 +119,8 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
         Case(9, channels=256, steps=250, batch=1),
         Case(5, channels=96, steps=60, padding="same"),
         Case(9, channels=64, steps=129, padding="causal", dilation_rate=8),
+        Case(5, channels=8, steps=200, padding="same", dilation_rate=2),
+        Case(6, channels=4, steps=844, padding="causal", dilation_rate=4),
         Case(3, channels=40, steps=400, batch=1, padding="causal"),
         Case(3, channels=64, steps=100, batch=16),
         Case(2, channels=16, steps=97, batch=32, strides=2),
