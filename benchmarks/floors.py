@@ -28,56 +28,145 @@ _SECONDS_TO_CHOOSE = 0.2
 
 @dataclasses.dataclass(frozen=True)
 class Form:
-    """A function, and the tensors that it is called with."""
+    """A function, and the tensors that it is called with.
+
+    Of y and dx these are inputs, or gradients of outputs, and a kernel; of dw,
+    inputs and then gradients of outputs.
+    """
 
     function: Callable
     tensors: tuple[tf.Tensor, ...]
 
 
-def graph(cell) -> Callable[[], list] | None:
-    """The fastest forms in one plain graph.
+# The forms of y, of dx and of dw.
+Parts = list[list[Form]]
+
+
+def graph(cell) -> Callable[[], list]:
+    """A function that runs the fastest forms in one plain graph.
 
     Args:
         cell: of op_benchmark.
-
-    Returns:
-        A function that runs them; `None` for a multiplier with a stride or a
-        dilation.
     """
-    if cell.multiplier > 1 and max(cell.stride, cell.dilation) > 1:
-        return None
+    choices = _choices(cell, _of_graph, _multiplied, forms.repeat)
+    return _fastest_together(cell, choices)
+
+
+def jit(cell) -> Callable[[], list]:
+    """As graph, under XLA."""
+    choices = _choices(cell, _under_xla, _multiplied_under_xla, tf.repeat)
+    return _fastest_together(cell, choices, jit_compile=True)
+
+
+def _choices(
+    cell,
+    choices_of: Callable[..., list[Parts]],
+    multiplied: Callable[..., Parts],
+    repeat: Callable,
+) -> list[Parts]:
+    """As `choices_of` one output for each channel.
+
+    Of a multiplier, they make y of repeated channels, and dx and dw of each
+    output apart; and there are the forms that `multiplied` returns.
+    """
+    multiplier = cell.multiplier
+    single = dataclasses.replace(cell, multiplier=1)
+    choices = choices_of(single)
+    if multiplier == 1:
+        return choices
+    repeated = dataclasses.replace(single, channels=cell.channels * multiplier)
+    y = [
+        _of_repeated(form, multiplier, repeat)
+        for parts in choices_of(repeated)
+        for form in parts[0]
+    ]
+    apart = _Apart(multiplier)
+    of_multiplier = multiplied(cell)
+    return [
+        [
+            forms_of_part + others
+            for forms_of_part, others in zip(
+                [y, [*map(apart.sum, dx)], [*map(apart.each, dw)]],
+                of_multiplier,
+                strict=True,
+            )
+        ]
+        for _, dx, dw in choices
+    ]
+
+
+def _of_repeated(form: Form, multiplier: int, repeat: Callable) -> Form:
+    inputs, kernel = form.tensors
+    *shape, channels = inputs.shape
+    inputs = _random(*shape, channels // multiplier)
+
+    def function(inputs, kernel):
+        repeated = repeat(inputs, multiplier, axis=-1)
+        return form.function(repeated, kernel)
+
+    return Form(function, (inputs, kernel))
+
+
+class _Apart:
+    """Forms of one output, of each of those of a multiplier.
+
+    Gradients of outputs that dx and dw have in common they have again.
+    """
+
+    def __init__(self, multiplier: int):
+        self._multiplier = multiplier
+        self._wide = {}
+
+    def sum(self, form: Form) -> Form:
+        upstream, kernel = form.tensors
+        kernels = [_random(*kernel.shape) for _ in range(self._multiplier)]
+
+        def function(upstream, *kernels):
+            upstreams = forms.apart(upstream, self._multiplier)
+            pairs = zip(upstreams, kernels, strict=True)
+            return tf.add_n([form.function(*pair) for pair in pairs])
+
+        return Form(function, (self._of_all(upstream), *kernels))
+
+    def each(self, form: Form) -> Form:
+        *inputs, upstream = form.tensors
+
+        def function(*tensors):
+            *inputs, upstream = tensors
+            upstreams = forms.apart(upstream, self._multiplier)
+            return [form.function(*inputs, each) for each in upstreams]
+
+        return Form(function, (*inputs, self._of_all(upstream)))
+
+    def _of_all(self, upstream: tf.Tensor) -> tf.Tensor:
+        *shape, channels = upstream.shape
+        key = id(upstream)
+        if key not in self._wide:
+            wide = _random(*shape, channels * self._multiplier)
+            self._wide[key] = upstream, wide
+        return self._wide[key][1]
+
+
+def _of_graph(cell) -> list[Parts]:
     if cell.stride > 1:
-        choices = [_strided(cell)]
-    elif cell.multiplier > 1:
-        choices = [_multiplied(cell)]
-    elif cell.dilation > 1:
-        choices = _dilated(cell)
-    else:
-        choices = [_plain(cell)]
-    if cell.computes == "y":
-        choices = [parts[:1] for parts in choices]
-    return _fastest_together(choices)
+        return [_strided(cell)]
+    if cell.dilation > 1:
+        return _dilated(cell)
+    return [_plain(cell)]
 
 
-def jit(cell) -> Callable[[], list] | None:
-    """The fastest forms under XLA; `None` with a multiplier."""
-    if cell.multiplier > 1:
-        return None
+def _under_xla(cell) -> list[Parts]:
     batch, steps, channels, taps = _sizes(cell)
-    reach = (taps - 1) * cell.dilation
     y = _with_options(
         forms.sum_of_taps,
-        (_random(batch, steps + reach, channels), _random(taps, channels)),
+        (
+            _random(batch, steps + (taps - 1) * cell.dilation, channels),
+            _random(taps, channels),
+        ),
         dilation=cell.dilation,
         stride=cell.stride,
     )
-    if cell.computes == "y":
-        return _fastest_together([[[y]]], jit_compile=True)
-    # The frames between two taps side by side as channels, and those of a
-    # stride, which as few taps meet.
-    fold = cell.dilation * cell.stride
-    steps, channels = max(1, steps // fold), channels * fold
-    taps = math.ceil(taps / cell.stride)
+    batch, steps, channels, taps = _folded(cell)
     dx = _with_options(
         forms.sum_of_taps,
         (_random(batch, steps + taps - 1, channels), _random(taps, channels)),
@@ -93,11 +182,50 @@ def jit(cell) -> Callable[[], list] | None:
             for _ in range(runs)
         ]
         upstream = _random(batch, blocks, size, channels)
-        dw.append(Form(forms.kernel_gradients_of_blocks, (upstream, *inputs)))
-    return _fastest_together([[[y], [dx], dw]], jit_compile=True)
+        dw.append(Form(forms.kernel_gradients_of_blocks, (*inputs, upstream)))
+    return [[[y], [dx], dw]]
 
 
-def _plain(cell) -> list[list[Form]]:
+def _folded(cell) -> tuple[int, int, int, int]:
+    """Sizes where the frames between two taps lie side by side as channels.
+
+    So do those of a stride, which as few taps meet.
+    """
+    batch, steps, channels, taps = _sizes(cell)
+    fold = cell.dilation * cell.stride
+    return (
+        batch,
+        max(1, steps // fold),
+        channels * fold,
+        math.ceil(taps / cell.stride),
+    )
+
+
+def _multiplied_under_xla(cell) -> Parts:
+    """Each output with its own kernel, and their gradients side by side."""
+    batch, steps, channels, taps = _sizes(cell)
+    multiplier = cell.multiplier
+    inputs = _random(batch, steps + (taps - 1) * cell.dilation, channels)
+    y = _with_options(
+        forms.sums_of_taps,
+        (inputs, _random(taps, channels, multiplier)),
+        dilation=cell.dilation,
+        stride=cell.stride,
+    )
+    batch, steps, channels, taps = _folded(cell)
+    upstream = _random(batch, steps + taps - 1, channels * multiplier)
+    kernel = _random(taps, channels, multiplier)
+    dx = [
+        Form(form, (upstream, kernel))
+        for form in (
+            forms.sum_of_all_taps_and_outputs,
+            forms.sum_of_taps_side_by_side,
+        )
+    ]
+    return [[y], dx, []]
+
+
+def _plain(cell) -> Parts:
     taps = cell.kernel_size
     y, dx, dw = [], [], []
     for segments in _numbers_of_segments(cell):
@@ -127,7 +255,7 @@ def _tensors(cell, segments: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     )
 
 
-def _dilated(cell) -> list[list[list[Form]]]:
+def _dilated(cell) -> list[Parts]:
     batch, steps, channels, taps = _sizes(cell)
     inputs = _random(batch, steps, channels)
     upstream = _random(batch, steps, channels)
@@ -161,7 +289,7 @@ def _dilated(cell) -> list[list[list[Form]]]:
     return choices
 
 
-def _strided(cell) -> list[list[Form]]:
+def _strided(cell) -> Parts:
     stride, taps = cell.stride, cell.kernel_size
     rows = math.ceil((taps + stride - 1) / stride)
     y, dx, dw = [], [], []
@@ -197,40 +325,52 @@ def _strided(cell) -> list[list[Form]]:
     return [y, dx, dw]
 
 
-def _multiplied(cell) -> list[list[Form]]:
+def _multiplied(cell) -> Parts:
+    """TensorFlow's operations know multipliers."""
     batch, steps, channels, taps = _sizes(cell)
-    multiplier = cell.multiplier
+    multiplier, stride = cell.multiplier, cell.stride
     inputs = _random(batch, steps, channels)
-    upstream = _random(batch, steps, channels * multiplier)
-    kernel = _random(taps, channels, multiplier)
-    options = {"multiplier": multiplier}
+    windows = math.ceil(steps / stride)
+    upstream = _random(batch, windows, channels * multiplier)
+    if cell.dilation == 1:
+        kernel = _random(taps, channels, multiplier)
+        options = {"stride": stride}
+        tensors = inputs, upstream
+        return [
+            [_with_options(forms.convolve, (inputs, kernel), **options)],
+            [
+                _with_options(
+                    forms.input_gradient, (upstream, kernel), **options
+                )
+            ],
+            [_with_options(forms.over_width, tensors, taps=taps, **options)],
+        ]
+    kernel = _random(taps, channels * cell.dilation, multiplier)
+    phases = {"phases": cell.dilation}
     return [
+        [Form(forms.convolve_phases, (inputs, kernel))],
         [
-            Form(forms.convolve, (inputs, kernel)),
-            Form(forms.convolve_repeated, (inputs, kernel)),
+            _with_options(
+                forms.input_gradient_of_phases, (upstream, kernel), **phases
+            )
         ],
         [
-            _with_options(forms.input_gradient, (upstream, kernel), stride=1),
             _with_options(
-                forms.input_gradient_apart, (upstream, kernel), **options
-            ),
-        ],
-        [
-            _with_options(forms.over_width, (inputs, upstream), taps=taps),
-            _with_options(
-                forms.over_height_apart,
+                forms.over_width_of_phases,
                 (inputs, upstream),
                 taps=taps,
-                **options,
-            ),
+                **phases,
+            )
         ],
     ]
 
 
 def _fastest_together(
-    choices: list[list[list[Form]]], jit_compile: bool = False
+    cell, choices: list[Parts], jit_compile: bool = False
 ) -> Callable[[], list]:
-    """The fastest choice, which has several forms of each of its parts."""
+    """The fastest choice, of the fastest form of each part that is computed."""
+    if cell.computes == "y":
+        choices = [parts[:1] for parts in choices]
     of_choices = [
         [
             form

@@ -41,32 +41,21 @@ def _one_after_another(outputs, segments):
     )
 
 
-def convolve_repeated(inputs, kernel):
-    """Of as many channels as there are outputs."""
-    taps, channels, multiplier = kernel.shape
-    repeated = _repeat(inputs, multiplier)
-    return convolve(
-        repeated, tf.reshape(kernel, [taps, channels * multiplier, 1])
-    )
-
-
-def _repeat(inputs, multiplier):
-    """Each channel so many times, as parts of complex numbers if it can be."""
+def repeat(inputs, multiplier, axis):
+    """As tf.repeat of the last axis, which copies one number at a time."""
     if multiplier not in (2, 4):
-        return tf.repeat(inputs, multiplier, axis=2)
+        return tf.repeat(inputs, multiplier, axis)
     parts = inputs
     if multiplier == 4:
         parts = tf.bitcast(tf.complex(parts, parts), tf.float64)
     repeated = tf.bitcast(tf.complex(parts, parts), tf.float32)
-    return tf.reshape(repeated, [*inputs.shape[:2], -1])
+    return tf.reshape(repeated, [*inputs.shape[:-1], -1])
 
 
-def _apart(upstream, multiplier):
-    """[b, t, c * m] -> m times [b, t, c]."""
-    batch, steps, _ = upstream.shape
-    return tf.unstack(
-        tf.reshape(upstream, [batch, steps, -1, multiplier]), axis=3
-    )
+def apart(upstream, multiplier):
+    """[..., c * m] -> m times [..., c]."""
+    *shape, _ = upstream.shape
+    return tf.unstack(tf.reshape(upstream, [*shape, -1, multiplier]), axis=-1)
 
 
 def convolve_phases(inputs, kernel):
@@ -74,7 +63,7 @@ def convolve_phases(inputs, kernel):
     batch, steps, channels = inputs.shape
     rows = _rows(inputs, kernel.shape[1] // channels)
     outputs = convolve(rows, kernel)
-    outputs = tf.reshape(outputs, [batch, -1, channels])
+    outputs = tf.reshape(outputs, [batch, -1, channels * kernel.shape[2]])
     if outputs.shape[1] == steps:
         return outputs
     return tf.slice(outputs, [0, 0, 0], [-1, steps, -1])
@@ -101,13 +90,8 @@ def input_gradient(upstream, kernel, stride, segments=1):
     return _one_after_another(gradient[:, 0], segments)
 
 
-def input_gradient_apart(upstream, kernel, multiplier):
-    kernels = tf.split(kernel, multiplier, axis=2)
-    gradients = [
-        convolve(*each)
-        for each in zip(_apart(upstream, multiplier), kernels, strict=True)
-    ]
-    return tf.add_n(gradients)
+def input_gradient_of_phases(upstream, kernel, phases):
+    return input_gradient(_rows(upstream, phases), kernel, stride=1)
 
 
 def over_width(inputs, upstream, taps, stride=1, segments=1):
@@ -124,12 +108,6 @@ def over_height(inputs, upstream, taps, segments=1):
         for each in (inputs, upstream)
     ]
     return filter_gradient(*images, [taps, 1])
-
-
-def over_height_apart(inputs, upstream, taps, multiplier):
-    return [
-        over_height(inputs, each, taps) for each in _apart(upstream, multiplier)
-    ]
 
 
 def over_width_of_phases(inputs, upstream, phases, taps):
@@ -171,8 +149,40 @@ def sum_of_taps(inputs, kernel, dilation=1, stride=1):
     return _tree_sum([x * w for x, w in zip(shifted, weights, strict=True)])
 
 
-def kernel_gradients_of_blocks(upstream, *inputs):
+def sums_of_taps(inputs, kernels, dilation, stride):
+    outputs = [
+        sum_of_taps(inputs, kernel, dilation, stride)
+        for kernel in tf.unstack(kernels, axis=2)
+    ]
+    return tf.stack(outputs, axis=3)
+
+
+def sum_of_all_taps_and_outputs(upstream, kernels):
+    taps, channels, multiplier = kernels.shape
+    kernel = tf.reshape(kernels, [taps, channels * multiplier])
+    sums = sum_of_taps(upstream, kernel)
+    *shape, _ = sums.shape
+    apart = tf.reshape(sums, [*shape, channels, multiplier])
+    return tf.reduce_sum(apart, axis=3)
+
+
+def sum_of_taps_side_by_side(upstream, kernels):
+    """[b, t, c * m] x [k, c, m] -> [b, t', c], by way of [m, b, t', c]."""
+    taps, _, multiplier = kernels.shape
+    side_by_side = tf.stack(apart(upstream, multiplier))
+    weights = tf.stack(tf.unstack(kernels, axis=2), axis=1)
+    frames = upstream.shape[1] - taps + 1
+    products = [
+        side_by_side[:, :, tap : tap + frames]
+        * weights[tap, :, tf.newaxis, tf.newaxis]
+        for tap in range(taps)
+    ]
+    return tf.reduce_sum(_tree_sum(products), axis=0)
+
+
+def kernel_gradients_of_blocks(*tensors):
     """Products are summed over the frames of a block, sums over the blocks."""
+    *inputs, upstream = tensors
     size = upstream.shape[2]
     gradients = []
     for part in inputs:

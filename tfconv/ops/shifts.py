@@ -11,7 +11,7 @@ from tfconv.ops.reduction import tree_sum
 # 60, and what it takes to compile grows with the taps. Of pairs it does so
 # earlier: c=2 k=40 3.9 -> 1.3, c=64 m=2 k=40 dx 24 -> 12.
 _MOST_TAPS = 100
-_MOST_TAPS_OF_PAIRS = 32
+MOST_TAPS_OF_PAIRS = 32
 _TAPS_OF_PART = 32
 
 
@@ -55,7 +55,7 @@ class Weights:
     def most_taps(self) -> int:
         """As many as one loop may have."""
         pairs = self.in_pairs or self.tensor.shape[1:].num_elements() == 2
-        return _MOST_TAPS_OF_PAIRS if pairs else _MOST_TAPS
+        return MOST_TAPS_OF_PAIRS if pairs else _MOST_TAPS
 
     def of_taps(self) -> list[tf.Tensor]:
         """One for each tap.
@@ -75,7 +75,12 @@ class Weights:
 
 
 def sum_of_taps(
-    inputs, weights: Weights, windows, stride: int = 1, dilation: int = 1
+    inputs,
+    weights: Weights,
+    windows,
+    stride: int = 1,
+    dilation: int = 1,
+    axis: int = 1,
 ) -> tf.Tensor:
     """[b, t, ...] x [k, ...] -> [b, t', ...].
 
@@ -87,9 +92,11 @@ def sum_of_taps(
         windows: int, or an integer scalar tensor, t'.
         stride: int.
         dilation: int.
+        axis: int, of t.
     """
+    options = windows, stride, dilation, axis
     if weights.taps <= weights.most_taps:
-        return _sum(inputs, weights.of_taps(), windows, stride, dilation)
+        return _sum(inputs, weights.of_taps(), *options)
     parts = ceil_divide(weights.taps, _TAPS_OF_PART)
     taps, first = divmod(weights.taps, parts)
     step = taps * dilation
@@ -103,10 +110,10 @@ def sum_of_taps(
         no Jacobians.
         """
         part_of_weights = tf.unstack(weights[:taps])
-        total += _sum(inputs, part_of_weights, windows, stride, dilation)
+        total += _sum(inputs, part_of_weights, *options)
         return (
             part + 1,
-            _with_zeros_after(inputs[:, step:], step, axis=1),
+            _with_zeros_after(_after(inputs, step, axis), step, axis),
             _with_zeros_after(weights[taps:], taps, axis=0),
             total,
         )
@@ -115,17 +122,25 @@ def sum_of_taps(
     # be to multiply zeros with inputs that need not be finite.
     if first:
         ahead = tf.unstack(weights[:first])
-        total = _sum(inputs, ahead, windows, stride, dilation)
+        total = _sum(inputs, ahead, *options)
     else:
-        total = tf.zeros_like(inputs[:, :1] * weights[0])
-        total = tf.tile(total, [1, windows, *[1] * (len(inputs.shape) - 2)])
+        one, _ = tf.split(inputs, [1, -1], axis)
+        total = tf.zeros_like(one * weights[0])
+        copies = [1] * len(inputs.shape)
+        copies[axis] = windows
+        total = tf.tile(total, copies)
     *_, total = tf.while_loop(
         lambda part, *_: part < parts,
         add,
-        (0, inputs[:, first * dilation :], weights[first:], total),
+        (0, _after(inputs, first * dilation, axis), weights[first:], total),
         maximum_iterations=parts,
     )
     return total
+
+
+def _after(tensor, first: int, axis: int) -> tf.Tensor:
+    keep = [slice(None)] * axis
+    return tensor[(*keep, slice(first, None))]
 
 
 def _with_zeros_after(tensor, count: int, axis: int) -> tf.Tensor:
@@ -134,21 +149,22 @@ def _with_zeros_after(tensor, count: int, axis: int) -> tf.Tensor:
     return tf.pad(tensor, paddings)
 
 
-def _sum(inputs, weights, windows, stride, dilation) -> tf.Tensor:
+def _sum(inputs, weights, windows, stride, dilation, axis) -> tf.Tensor:
     reached = windows * stride
     # As inputs[:, first : first + reached : stride], of fewer operations: to
     # trace those of a long kernel takes as long as to compile it.
-    strides = tf.constant([1, stride])
+    zeros, mask = [0] * axis, 2**axis - 1
+    strides = tf.constant([*[1] * axis, stride])
     terms = []
     for tap, weight in enumerate(weights):
         first = tap * dilation
         shifted = tf.strided_slice(
             inputs,
-            [0, first],
-            [0, first + reached],
+            [*zeros, first],
+            [*zeros, first + reached],
             strides,
-            begin_mask=0b01,
-            end_mask=0b01,
+            begin_mask=mask,
+            end_mask=mask,
         )
         terms.append(shifted * weight)
     return tree_sum(terms)

@@ -19,6 +19,7 @@ from tfconv.ops.reduction import length
 from tfconv.ops.reduction import window
 from tfconv.ops.regimes import Form
 from tfconv.ops.regimes import Regime
+from tfconv.ops.shifts import MOST_TAPS_OF_PAIRS
 from tfconv.ops.shifts import Weights
 from tfconv.ops.shifts import sum_of_taps
 
@@ -29,8 +30,11 @@ from tfconv.ops.shifts import sum_of_taps
 _MIN_SPANS_OF_CUTS = 20
 # Of many channels, of which a copy leaves the caches (y + dx + dw, k=31: c=128
 # 5.5 -> 4.8 ms, c=256 8.7 -> 7.1; c=96 3.5 -> 2.9), or if the spans of few taps
-# are long (c=64 k=31 d=4 9.0 -> 8.2; c=40 k=9 d=8 3.3 -> 2.7).
-_MIN_SPANS_OF_COSTLY_CUTS = 8
+# are long (c=64 k=31 d=4 9.0 -> 8.2; c=40 k=9 d=8 3.3 -> 2.7). y + dx, of an
+# Intel Xeon, 4 to 8 spans: c=256: k=9 d=4 5.2 -> 3.3, k=31 d=2 6.5 -> 5.9;
+# c=128 k=40 5.6 -> 4.0, but k=48 4.4 -> 5.6, k=63 d=2 14 -> 22.
+_MIN_SPANS_OF_COSTLY_CUTS = 4
+_MOST_TAPS_OF_COSTLY_CUTS = 40
 _MIN_CHANNELS_OF_COSTLY_CUTS = 96
 # The frames between two taps as channels, if that takes no padding (y, d=4: c=8
 # k=9 0.77 -> 0.35 ms, k=15 and k=21 even; c=4 k=9 0.53 -> 0.35, k=3 0.28 ->
@@ -39,9 +43,11 @@ _MIN_CHANNELS_OF_COSTLY_CUTS = 96
 _CHANNELS_OF_ROWS = (4, 10)
 _TAPS_OF_ROWS = (5, 15)
 _MIN_WIDTH_OF_ROWS = 16
-# A block of so many channels leaves the fastest cache; copying them apart takes
-# less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4).
-_MIN_CHANNELS_OF_EXAMPLES = 512
+# So many sums of a block, of taps, frames and channels, leave the fastest
+# cache; copying the frames apart takes less (dw: k=31 d=8: c=256 15 -> 4.1 ms,
+# c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4). y + dx + dw, of an Intel Xeon: k=15 d=4:
+# c=64 5.2 -> 6.8, c=128 8.1 -> 6.8; k=9 d=8: c=64 5.0 -> 6.6, c=128 even.
+_MIN_SUMS_OF_EXAMPLES = 7_500
 # Of more frames at once XLA copies them again and again, it seems (dw, t=500
 # c=128 d=8: k=3 3.3 -> 1.9 ms, k=9 3.6 -> 2.1, k=15 4.3 -> 3.1).
 _MOST_FRAMES_OF_EXAMPLES = 15
@@ -54,6 +60,12 @@ _ROWS_OF_ONE_CHANNEL = 3
 # Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
 # k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
+# From so many weights on, which leave the fastest cache, the outputs of a
+# multiplier one by one (y: c=256 k=31: m=2 6.8 -> 5.1 ms, m=4 15 -> 11; c=64
+# m=4: k=63 45 -> 21, k=31 9.4 -> 10.2), and so their gradients (dx: m=4: c=256
+# k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; m=2: c=256 k=63 123 -> 24).
+_MIN_WEIGHTS_APART = 12_000
+# But not of few pairs of gradients (c=256 k=31 4.1 -> 7.0).
 # Products of so few time steps are faster all at once. Steps of training: t=98
 # ds_cnn 9.8 -> 8.9 ms, tc_resnet 5.7 -> 5.2, wavenet 20.2 -> 18.9; but ds_cnn
 # t=200 even, t=400 31 -> 34, t=800 32 -> 36.
@@ -108,6 +120,16 @@ class _Taps:
 
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         multiplier = kernel.shape[2]
+        if multiplier > 1 and _num_weights(kernel) >= _MIN_WEIGHTS_APART:
+            apart = [
+                self._convolve(inputs, Weights(each), pads, multiplier=1)
+                for each in tf.unstack(kernel, axis=2)
+            ]
+            outputs = tf.stack(apart, axis=3)
+            *_, channels, _ = outputs.shape
+            return tf.reshape(
+                outputs, [-1, length(outputs), channels * multiplier]
+            )
         return self._convolve(
             _repeat(inputs, multiplier),
             Weights.of(kernel),
@@ -119,6 +141,8 @@ class _Taps:
         taps, channels, multiplier = kernel.shape
         if channels == 1 < multiplier and self.stride == self.dilation == 1:
             return _input_gradient_of_one_channel(upstream, kernel, pads)
+        if self._sums_gradients_apart(kernel):
+            return self._input_gradient_apart(upstream, kernel, pads, steps)
         gradient = self._input_gradient(
             upstream,
             tf.reshape(kernel, [taps, channels * multiplier, 1]),
@@ -146,6 +170,33 @@ class _Taps:
             for each in tf.unstack(upstream, axis=3)
         ]
         return tf.concat(apart, axis=2)
+
+    def _sums_gradients_apart(self, kernel) -> bool:
+        taps, _, multiplier = kernel.shape
+        if self.stride > 1 or multiplier == 1:
+            return False
+        in_one_loop = multiplier == 2 and taps <= MOST_TAPS_OF_PAIRS
+        return not in_one_loop and _num_weights(kernel) >= _MIN_WEIGHTS_APART
+
+    def _input_gradient_apart(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        """As one sum of [m, b, t', c] x [k, m, 1, 1, c], then over m."""
+        taps, channels, multiplier = kernel.shape
+        reach = self._span(taps) - 1
+        upstream = tf.reshape(
+            upstream, [-1, length(upstream), channels, multiplier]
+        )
+        apart = tf.stack(
+            [
+                window(each, pads[0] - reach, steps + reach)
+                for each in tf.unstack(upstream, axis=3)
+            ]
+        )
+        kernel = tf.stack(tf.unstack(kernel, axis=2), axis=1)
+        weights = Weights(kernel[:, :, tf.newaxis, tf.newaxis]).backwards()
+        gradients = sum_of_taps(
+            apart, weights, steps, dilation=self.dilation, axis=2
+        )
+        return tf.reduce_sum(gradients, axis=0)
 
     def _input_gradient(
         self, upstream, kernel, pads, steps, multiplier
@@ -206,11 +257,12 @@ class _Taps:
         if part_of_row:
             inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
         most_frames = blocks.MOST_FRAMES
-        if self._as_examples(channels) and taps <= _MOST_FRAMES_OF_EXAMPLES:
+        as_examples = self._as_examples(taps, channels)
+        if as_examples and taps <= _MOST_FRAMES_OF_EXAMPLES:
             most_frames = _MOST_FRAMES_OF_EXAMPLES
         gradient = blocks.kernel_gradient(
-            self._between_taps(inputs),
-            self._between_taps(upstream),
+            self._between_taps(inputs, as_examples),
+            self._between_taps(upstream, as_examples),
             taps,
             left_rows,
             most_frames,
@@ -218,11 +270,11 @@ class _Taps:
         gradient = tf.reshape(gradient, [taps, -1, channels, 1])
         return tf.reduce_sum(gradient, axis=1)
 
-    def _between_taps(self, inputs) -> tf.Tensor:
-        """The frames between two taps as channels; as examples if many."""
+    def _between_taps(self, inputs, as_examples: bool) -> tf.Tensor:
+        """The frames between two taps as channels, or as examples."""
         channels = inputs.shape[2]
         rows = reduction.rows_of(inputs, self.dilation)
-        if not self._as_examples(channels):
+        if not as_examples:
             return rows
         steps = length(rows)
         apart = tf.reshape(rows, [-1, steps, self.dilation, channels])
@@ -245,8 +297,8 @@ class _Taps:
             and not any(each % self.dilation for each in (steps, *pads))
         )
 
-    def _as_examples(self, channels: int) -> bool:
-        return self.dilation * channels >= _MIN_CHANNELS_OF_EXAMPLES
+    def _as_examples(self, taps: int, channels: int) -> bool:
+        return taps * self.dilation * channels >= _MIN_SUMS_OF_EXAMPLES
 
     def _span(self, taps: int) -> int:
         return self.dilation * (taps - 1) + 1
@@ -271,7 +323,7 @@ class _Taps:
             )
         span = self._span(weights.taps)
         windows = (steps + left + right - span) // self.stride + 1
-        costly = (
+        costly = weights.taps <= _MOST_TAPS_OF_COSTLY_CUTS and (
             self.dilation > 1 or inputs.shape[2] >= _MIN_CHANNELS_OF_COSTLY_CUTS
         )
         spans = _MIN_SPANS_OF_COSTLY_CUTS if costly else _MIN_SPANS_OF_CUTS
@@ -330,6 +382,10 @@ def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
         tf.stack([inputs, *zeros], axis=2),
         [-1, length(inputs) * stride, inputs.shape[2]],
     )
+
+
+def _num_weights(kernel) -> int:
+    return kernel.shape.num_elements()
 
 
 def _repeat(inputs, multiplier) -> tf.Tensor:
