@@ -13,8 +13,10 @@ from collections.abc import Callable
 
 import tensorflow as tf
 
+from benchmarks import fastest
 from benchmarks import forms
-from benchmarks import timing
+from benchmarks.fastest import Form
+from benchmarks.fastest import Parts
 
 # Segments of a signal of few channels, laid side by side as channels.
 _SEGMENTS = 16
@@ -22,24 +24,6 @@ _SEGMENTS = 16
 # many taps at once.
 _FRAMES = (12, 32)
 _MOST_TAPS = 64
-# Enough to tell forms apart that differ.
-_SECONDS_TO_CHOOSE = 0.2
-
-
-@dataclasses.dataclass(frozen=True)
-class Form:
-    """A function, and the tensors that it is called with.
-
-    Of y and dx these are inputs, or gradients of outputs, and a kernel; of dw,
-    inputs and then gradients of outputs.
-    """
-
-    function: Callable
-    tensors: tuple[tf.Tensor, ...]
-
-
-# The forms of y, of dx and of dw.
-Parts = list[list[Form]]
 
 
 def graph(cell) -> Callable[[], list]:
@@ -49,13 +33,19 @@ def graph(cell) -> Callable[[], list]:
         cell: of op_benchmark.
     """
     choices = _choices(cell, _of_graph, _multiplied, forms.repeat)
-    return _fastest_together(cell, choices)
+    return _fastest(cell, choices)
 
 
 def jit(cell) -> Callable[[], list]:
     """As graph, under XLA."""
     choices = _choices(cell, _under_xla, _multiplied_under_xla, tf.repeat)
-    return _fastest_together(cell, choices, jit_compile=True)
+    return _fastest(cell, choices, jit_compile=True)
+
+
+def _fastest(cell, choices, jit_compile=False) -> Callable[[], list]:
+    if cell.computes == "y":
+        choices = [parts[:1] for parts in choices]
+    return fastest.together(choices, jit_compile)
 
 
 def _choices(
@@ -363,55 +353,6 @@ def _multiplied(cell) -> Parts:
             )
         ],
     ]
-
-
-def _fastest_together(
-    cell, choices: list[Parts], jit_compile: bool = False
-) -> Callable[[], list]:
-    """The fastest choice, of the fastest form of each part that is computed."""
-    if cell.computes == "y":
-        choices = [parts[:1] for parts in choices]
-    of_choices = [
-        [
-            form
-            for part in parts
-            for form in _fastest([[form] for form in part], jit_compile)
-        ]
-        for parts in choices
-    ]
-    return _together(_fastest(of_choices, jit_compile), jit_compile)
-
-
-def _fastest(choices: list[list[Form]], jit_compile: bool) -> list[Form]:
-    if len(choices) == 1:
-        return choices[0]
-    timings = timing.measure(
-        {
-            index: timing.Repeated(_together(chosen, jit_compile))
-            for index, chosen in enumerate(choices)
-        },
-        rounds=50,
-        seconds=_SECONDS_TO_CHOOSE,
-    )
-    return choices[min(timings, key=lambda index: timings[index].median)]
-
-
-def _together(chosen: list[Form], jit_compile: bool) -> Callable[[], list]:
-    """In one function, which takes each tensor once.
-
-    So what two forms do alike with the same, such as padding, is done once.
-    """
-    tensors = {id(each): each for form in chosen for each in form.tensors}
-
-    @tf.function(jit_compile=jit_compile, autograph=False)
-    def run(tensors):
-        return [
-            form.function(*[tensors[str(id(each))] for each in form.tensors])
-            for form in chosen
-        ]
-
-    named = {str(name): each for name, each in tensors.items()}
-    return lambda: run(named)
 
 
 def _with_options(function, tensors: tuple, **options) -> Form:

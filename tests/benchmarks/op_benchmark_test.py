@@ -47,7 +47,7 @@ def test_it_reports_every_variant_of_the_cells_asked_for(tmp_path):
     assert "--kernel_sizes=4" in contents["command"]
 
 
-def test_floors_are_measured_where_there_are_forms_to_choose_from(tmp_path):
+def test_every_cell_has_floors(tmp_path):
     table, contents = command.run_benchmark(
         "op_benchmark",
         tmp_path,
@@ -62,23 +62,9 @@ def test_floors_are_measured_where_there_are_forms_to_choose_from(tmp_path):
         "--steps=70",
         "--computes=y+dx+dw",
     )
-    found = {
-        (
-            row["cell"]["stride"],
-            row["cell"]["dilation"],
-            row["cell"]["multiplier"],
-        ): set(row["seconds"]) - {*LAYERS, "copy"}
-        for row in contents["rows"]
-    }
-    assert found == {
-        (1, 1, 1): {"floor", "floor_jit"},
-        (1, 2, 1): {"floor", "floor_jit"},
-        (1, 1, 2): {"floor"},
-        (2, 1, 1): {"floor", "floor_jit"},
-        (1, 2, 2): set(),
-        (2, 1, 2): set(),
-    }
+    assert len(contents["rows"]) == 6
     for row in contents["rows"]:
-        command.assert_times(row["seconds"], set(row["seconds"]))
+        expected = {*LAYERS, "copy", "floor", "floor_jit"}
+        command.assert_times(row["seconds"], expected)
     for header in ("tfconv / floor", "keras / floor", "tfconv / floor, jit"):
         assert f" {header} " in table

@@ -154,7 +154,9 @@ class _Native:
             windows = (inputs.shape[1] + sum(pads) - taps) // self.stride + 1
             if form is Form.TOEPLITZ:
                 return toeplitz.convolve(inputs, kernel, pads[0], windows)
-            count = segments.number(channels, windows * self.stride, taps)
+            count = segments.number(
+                channels, windows * self.stride, taps, self.stride
+            )
             if form is Form.SEGMENTS and count > 1:
                 return segments.convolve(
                     inputs, kernel, pads, count, self.stride
@@ -209,7 +211,9 @@ class _Native:
         regime = Regime(taps, channels, 1, self.stride)
         form = regimes.choose(regimes.INPUT_GRADIENT, regime)
         if form is Form.SEGMENTS and isinstance(steps, int):
-            count = segments.number(channels, steps, taps + self.stride)
+            count = segments.number(
+                channels, steps, taps + self.stride, self.stride
+            )
             if count > 1:
                 return segments.input_gradient(
                     upstream, kernel, pads, count, self.stride, steps

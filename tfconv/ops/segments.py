@@ -8,9 +8,18 @@ from tfconv.ops import reduction
 _CHANNELS = 64
 
 
-def number(channels: int, steps: int, taps: int) -> int:
-    """As many as fill the channels, each at least as long as its halo."""
-    return min(_CHANNELS // channels, steps // max(taps, 2))
+def number(channels: int, steps: int, taps: int, stride: int = 1) -> int:
+    """As many as fill the channels, each at least as long as its halo.
+
+    Somewhat fewer, if they are whole: those spare padding and cutting off.
+    """
+    most = min(_CHANNELS // channels, steps // max(taps, 2))
+    whole = (
+        count
+        for count in range(most, most // 2, -1)
+        if steps % (count * stride) == 0
+    )
+    return next(whole, most)
 
 
 def convolve(inputs, kernel, pads, segments, stride=1) -> tf.Tensor:
@@ -51,9 +60,7 @@ def kernel_gradient(inputs, upstream, taps, pads, segments) -> tf.Tensor:
     channels = inputs.shape[2]
     windows = upstream.shape[1]
     length = reduction.ceil_divide(windows, segments)
-    upstream = tf.pad(
-        upstream, [[0, 0], [0, segments * length - windows], [0, 0]]
-    )
+    upstream = reduction.window(upstream, 0, segments * length)
     gradient = native.kernel_gradient_over_height(
         _overlapping(inputs, pads[0], taps - 1, length, segments),
         _side_by_side(upstream, length, segments),
@@ -65,16 +72,25 @@ def kernel_gradient(inputs, upstream, taps, pads, segments) -> tf.Tensor:
 
 
 def _overlapping(inputs, left, halo, length, segments) -> tf.Tensor:
-    """[b, t, c] -> [b, length + halo, segments * c], from -left on."""
-    total = segments * length
-    padded = reduction.window(inputs, -left, total + halo)
-    body = _side_by_side(padded[:, :total], length, segments)
-    # A segment is followed by the beginning of the next one.
+    """[b, t, c] -> [b, length + halo, segments * c], from -left on.
+
+    A segment comes after the end of the one before it, and before the beginning
+    of the next. So the inputs need not be padded first, which is a copy.
+    """
     channels = inputs.shape[2]
-    following = tf.concat(
-        [body[:, :halo, channels:], padded[:, total:]], axis=2
-    )
-    return tf.concat([body, following], axis=1)
+    total = segments * length
+    body = _side_by_side(reduction.window(inputs, 0, total), length, segments)
+    right = halo - left
+    parts = [body if right >= 0 else body[:, :right]]
+    if left:
+        first = reduction.window(inputs, -left, left)
+        ends = body[:, length - left :, :-channels]
+        parts.insert(0, tf.concat([first, ends], axis=2))
+    if right > 0:
+        last = reduction.window(inputs, total, right)
+        beginnings = body[:, :right, channels:]
+        parts.append(tf.concat([beginnings, last], axis=2))
+    return tf.concat(parts, axis=1)
 
 
 def _side_by_side(inputs, length, segments) -> tf.Tensor:
