@@ -165,8 +165,8 @@ def _under_xla(cell) -> list[Parts]:
     at_once = taps // runs
     dw = []
     for frames in _FRAMES:
-        size = max(frames, at_once)
-        blocks = max(1, steps // size)
+        blocks = max(1, steps // max(frames, at_once))
+        size = max(at_once, math.ceil(steps / blocks))
         inputs = [
             _random(batch, blocks, size + at_once - 1, channels)
             for _ in range(runs)

@@ -43,10 +43,11 @@ _MIN_CHANNELS_OF_COSTLY_CUTS = 96
 _CHANNELS_OF_ROWS = (4, 10)
 _TAPS_OF_ROWS = (5, 15)
 _MIN_WIDTH_OF_ROWS = 16
-# So many sums of a block, of taps, frames and channels, leave the fastest
-# cache; copying the frames apart takes less (dw: k=31 d=8: c=256 15 -> 4.1 ms,
-# c=64 7.2 -> 5.3, but d=2 3.9 -> 5.4). y + dx + dw, of an Intel Xeon: k=15 d=4:
-# c=64 5.2 -> 6.8, c=128 8.1 -> 6.8; k=9 d=8: c=64 5.0 -> 6.6, c=128 even.
+# A block of so many channels and sums leaves the fastest cache; copying the
+# frames apart takes less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3,
+# but d=2 3.9 -> 5.4). y + dx + dw, of an Intel Xeon, k=15 d=4: c=128 8.1 ->
+# 6.8, but c=64 5.2 -> 6.8; k=9 d=8: c=64 5.0 -> 6.6, c=128 even.
+_MIN_CHANNELS_OF_EXAMPLES = 512
 _MIN_SUMS_OF_EXAMPLES = 7_500
 # Of more frames at once XLA copies them again and again, it seems (dw, t=500
 # c=128 d=8: k=3 3.3 -> 1.9 ms, k=9 3.6 -> 2.1, k=15 4.3 -> 3.1).
@@ -61,11 +62,13 @@ _ROWS_OF_ONE_CHANNEL = 3
 # k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
 # From so many weights on, which leave the fastest cache, the outputs of a
-# multiplier one by one (y: c=256 k=31: m=2 6.8 -> 5.1 ms, m=4 15 -> 11; c=64
-# m=4: k=63 45 -> 21, k=31 9.4 -> 10.2), and so their gradients (dx: m=4: c=256
-# k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; m=2: c=256 k=63 123 -> 24).
+# multiplier one by one (an Intel Xeon; y: c=256 k=31: m=2 6.8 -> 5.1 ms, m=4 15
+# -> 11; c=64 m=4: k=63 45 -> 21, k=31 9.4 -> 10.2), and so their gradients (dx,
+# m=4: c=256 k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; m=2: c=256 k=63 123
+# -> 24, but k=31, which is one loop, 4.1 -> 7.0).
 _MIN_WEIGHTS_APART = 12_000
-# But not of few pairs of gradients (c=256 k=31 4.1 -> 7.0).
+_MIN_CHANNELS_APART = 64
+_MOST_MULTIPLES_APART = 4  # Each is a loop to compile.
 # Products of so few time steps are faster all at once. Steps of training: t=98
 # ds_cnn 9.8 -> 8.9 ms, tc_resnet 5.7 -> 5.2, wavenet 20.2 -> 18.9; but ds_cnn
 # t=200 even, t=400 31 -> 34, t=800 32 -> 36.
@@ -119,14 +122,13 @@ class _Taps:
     dilation: int
 
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
-        multiplier = kernel.shape[2]
-        if multiplier > 1 and _num_weights(kernel) >= _MIN_WEIGHTS_APART:
+        _, channels, multiplier = kernel.shape
+        if _is_apart(kernel):
             apart = [
                 self._convolve(inputs, Weights(each), pads, multiplier=1)
                 for each in tf.unstack(kernel, axis=2)
             ]
             outputs = tf.stack(apart, axis=3)
-            *_, channels, _ = outputs.shape
             return tf.reshape(
                 outputs, [-1, length(outputs), channels * multiplier]
             )
@@ -141,7 +143,8 @@ class _Taps:
         taps, channels, multiplier = kernel.shape
         if channels == 1 < multiplier and self.stride == self.dilation == 1:
             return _input_gradient_of_one_channel(upstream, kernel, pads)
-        if self._sums_gradients_apart(kernel):
+        in_one_loop = multiplier == 2 and taps <= MOST_TAPS_OF_PAIRS
+        if self.stride == 1 and _is_apart(kernel) and not in_one_loop:
             return self._input_gradient_apart(upstream, kernel, pads, steps)
         gradient = self._input_gradient(
             upstream,
@@ -170,13 +173,6 @@ class _Taps:
             for each in tf.unstack(upstream, axis=3)
         ]
         return tf.concat(apart, axis=2)
-
-    def _sums_gradients_apart(self, kernel) -> bool:
-        taps, _, multiplier = kernel.shape
-        if self.stride > 1 or multiplier == 1:
-            return False
-        in_one_loop = multiplier == 2 and taps <= MOST_TAPS_OF_PAIRS
-        return not in_one_loop and _num_weights(kernel) >= _MIN_WEIGHTS_APART
 
     def _input_gradient_apart(self, upstream, kernel, pads, steps) -> tf.Tensor:
         """As one sum of [m, b, t', c] x [k, m, 1, 1, c], then over m."""
@@ -298,7 +294,11 @@ class _Taps:
         )
 
     def _as_examples(self, taps: int, channels: int) -> bool:
-        return taps * self.dilation * channels >= _MIN_SUMS_OF_EXAMPLES
+        channels *= self.dilation
+        return (
+            channels >= _MIN_CHANNELS_OF_EXAMPLES
+            and channels * taps >= _MIN_SUMS_OF_EXAMPLES
+        )
 
     def _span(self, taps: int) -> int:
         return self.dilation * (taps - 1) + 1
@@ -384,8 +384,14 @@ def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
     )
 
 
-def _num_weights(kernel) -> int:
-    return kernel.shape.num_elements()
+def _is_apart(kernel) -> bool:
+    """Whether to deal with the outputs of a multiplier one by one."""
+    taps, channels, multiplier = kernel.shape
+    return (
+        1 < multiplier <= _MOST_MULTIPLES_APART
+        and channels >= _MIN_CHANNELS_APART
+        and taps * channels * multiplier >= _MIN_WEIGHTS_APART
+    )
 
 
 def _repeat(inputs, multiplier) -> tf.Tensor:

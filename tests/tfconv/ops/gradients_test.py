@@ -146,6 +146,7 @@ OTHER_FORMS = [
     Case(14, 3, 2, 60, 2, padding="causal", batch=12),
     Case(101, 8, 1, 9, batch=1),
     Case(34, 8, 2, 9, padding="causal", batch=1),
+    Case(47, 64, 4, 9, padding="same", batch=1),
 ]
 
 

@@ -114,8 +114,16 @@ def test_the_exported_form_has_the_same_outputs(case):
 
 
 def test_wide_layers_a_batch_of_one_and_short_kernels():
-    # XLA cuts edges off, and blocks of another size, that it else does not.
+    # XLA cuts edges off, and blocks of another size, that it else does not, and
+    # takes the outputs of a multiplier apart.
     for case in (
+        Case(31, channels=128, steps=140, padding="causal", multiplier=4),
+        Case(
+            31, channels=128, steps=61, padding="same", strides=2, multiplier=4
+        ),
+        Case(47, channels=64, steps=150, multiplier=4, dilation_rate=2),
+        Case(110, channels=64, steps=90, padding="same", multiplier=2),
+        Case(104, channels=64, steps=120, padding="valid", multiplier=2),
         Case(9, channels=256, steps=250, batch=1),
         Case(5, channels=96, steps=60, padding="same"),
         Case(9, channels=64, steps=129, padding="causal", dilation_rate=8),
