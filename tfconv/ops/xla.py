@@ -64,8 +64,8 @@ _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
 # From so many weights on, which leave the fastest cache, the outputs of a
 # multiplier one by one (an Intel Xeon; y: c=256 k=31: m=2 6.8 -> 5.1 ms, m=4 15
 # -> 11; c=64 m=4: k=63 45 -> 21, k=31 9.4 -> 10.2), and so their gradients (dx,
-# m=4: c=256 k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; m=2: c=256 k=63 123
-# -> 24, but k=31, which is one loop, 4.1 -> 7.0).
+# m=4: c=256 k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; m=2: c=256 k=63, in
+# parts, even, but k=31, which is one loop, 4.1 -> 7.0).
 _MIN_WEIGHTS_APART = 12_000
 _MIN_CHANNELS_APART = 64
 _MOST_MULTIPLES_APART = 4  # Each is a loop to compile.
