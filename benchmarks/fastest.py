@@ -1,6 +1,7 @@
 """The fastest of several forms of a computation, found by running them."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 
 import tensorflow as tf
@@ -25,6 +26,20 @@ class Form:
 
 # The forms of y, of dx and of dw.
 Parts = list[list[Form]]
+
+
+def with_options(function, tensors: tuple, **options) -> Form:
+    return Form(lambda *tensors: function(*tensors, **options), tensors)
+
+
+def random(*shape: int) -> tf.Tensor:
+    return tf.random.normal(shape)
+
+
+@functools.lru_cache(maxsize=16)
+def shared(role: str, *shape: int) -> tf.Tensor:
+    """The same tensor for the same, such as inputs for y and dw."""
+    return random(*shape)
 
 
 def together(choices: list[Parts], jit_compile: bool) -> Callable[[], list]:

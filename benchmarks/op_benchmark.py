@@ -104,6 +104,11 @@ class Cell:
     multiplier: int = 1
 
     @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Batch, time steps, channels and taps."""
+        return self.batch, self.steps, self.channels, self.kernel_size
+
+    @property
     def geometry(self) -> tfconv.ops.Geometry:
         return tfconv.ops.Geometry(
             self.kernel_size, self.stride, "same", self.dilation

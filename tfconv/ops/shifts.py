@@ -11,7 +11,7 @@ from tfconv.ops.reduction import tree_sum
 # 60, and what it takes to compile grows with the taps. Of pairs it does so
 # earlier: c=2 k=40 3.9 -> 1.3, c=64 m=2 k=40 dx 24 -> 12.
 _MOST_TAPS = 100
-MOST_TAPS_OF_PAIRS = 32
+_MOST_TAPS_OF_PAIRS = 32
 _TAPS_OF_PART = 32
 
 
@@ -55,7 +55,7 @@ class Weights:
     def most_taps(self) -> int:
         """As many as one loop may have."""
         pairs = self.in_pairs or self.tensor.shape[1:].num_elements() == 2
-        return MOST_TAPS_OF_PAIRS if pairs else _MOST_TAPS
+        return _MOST_TAPS_OF_PAIRS if pairs else _MOST_TAPS
 
     def of_taps(self) -> list[tf.Tensor]:
         """One for each tap.

@@ -17,9 +17,9 @@ from tfconv.ops.geometry import Geometry
 from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
 from tfconv.ops.reduction import window
+from tfconv.ops.regimes import ANY
 from tfconv.ops.regimes import Form
 from tfconv.ops.regimes import Regime
-from tfconv.ops.shifts import MOST_TAPS_OF_PAIRS
 from tfconv.ops.shifts import Weights
 from tfconv.ops.shifts import sum_of_taps
 
@@ -36,13 +36,19 @@ _MIN_SPANS_OF_CUTS = 20
 _MIN_SPANS_OF_COSTLY_CUTS = 4
 _MOST_TAPS_OF_COSTLY_CUTS = 40
 _MIN_CHANNELS_OF_COSTLY_CUTS = 96
-# The frames between two taps as channels, if that takes no padding (y, d=4: c=8
-# k=9 0.77 -> 0.35 ms, k=15 and k=21 even; c=4 k=9 0.53 -> 0.35, k=3 0.28 ->
-# 0.64; c=12 k=9 even; c=16 0.25 -> 0.34; d=2: c=8 k=9 0.80 -> 0.37, c=4 0.49 ->
-# 0.75).
-_CHANNELS_OF_ROWS = (4, 10)
-_TAPS_OF_ROWS = (5, 15)
-_MIN_WIDTH_OF_ROWS = 16
+# The frames between two taps as channels, if that takes no padding: for so many
+# channels, taps, and channels then.
+_ROWS = (
+    # y, d=4: c=8 k=9 0.77 -> 0.35 ms, k=15 and k=21 even; c=4 k=9 0.53 -> 0.35,
+    # k=3 0.28 -> 0.64; c=12 k=9 even; c=16 0.25 -> 0.34; d=2: c=8 k=9 0.80 ->
+    # 0.37, c=4 0.49 -> 0.75.
+    (range(4, 11), range(5, 16), range(16, ANY)),
+    # Where they do not fill vectors themselves (y, of an Intel Xeon): c=3: d=8
+    # k=15 1.17 -> 0.80, k=31 2.4 -> 1.2, d=2 k=31 2.3 -> 1.5; c=10 d=4 k=31
+    # 2.8 -> 1.8; c=2: d=4 k=15 1.14 -> 0.84, but d=2 0.92 -> 1.14; c=8 d=4
+    # k=31 1.34 -> 1.41.
+    ((2, 3, 4, 5, 6, 7, 9, 10), range(15, ANY), range(6, ANY)),
+)
 # A block of so many channels and sums leaves the fastest cache; copying the
 # frames apart takes less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3,
 # but d=2 3.9 -> 5.4). y + dx + dw, of an Intel Xeon, k=15 d=4: c=128 8.1 ->
@@ -58,14 +64,16 @@ _CHANNELS_OF_PHASES = (2, 31)
 # And of one channel, if so many frames of dy meet in one of dx: s=4 k=9 0.43 ->
 # 0.32 ms, but k=5 0.37 -> 0.42, k=13 0.54 -> 0.67; s=3 and s=5 even.
 _ROWS_OF_ONE_CHANNEL = 3
-# Of one channel, zeros between the frames of dy: s=2 k=31 4.9 -> 1.3 ms, s=4
-# k=31 2.2 -> 1.9; but s=2 k=9 0.60 -> 0.84, s=4 k=15 1.0 -> 1.3.
+# Of one channel and a stride up to this, zeros between the frames of dy: s=2
+# k=31 4.9 -> 1.3 ms, s=3 even; s=4 k=31 2.2 -> 1.9, but of an Intel Xeon 1.2 ->
+# 1.7, k=63 1.4 -> 2.3; s=2 k=9 0.60 -> 0.84.
+_MOST_STRIDE_OF_ZEROS = 3
 _MIN_TAPS_OF_ZEROS = 5  # for each frame of the stride
 # From so many weights on, which leave the fastest cache, the outputs of a
 # multiplier one by one (an Intel Xeon; y: c=256 k=31: m=2 6.8 -> 5.1 ms, m=4 15
 # -> 11; c=64 m=4: k=63 45 -> 21, k=31 9.4 -> 10.2), and so their gradients (dx,
-# m=4: c=256 k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; m=2: c=256 k=63, in
-# parts, even, but k=31, which is one loop, 4.1 -> 7.0).
+# m=4: c=256 k=31 27 -> 18, c=64 k=63 42 -> 25, k=31 even; but m=2 c=256: k=63
+# even, k=31 4.1 -> 7.0).
 _MIN_WEIGHTS_APART = 12_000
 _MIN_CHANNELS_APART = 64
 _MOST_MULTIPLES_APART = 4  # Each is a loop to compile.
@@ -143,8 +151,7 @@ class _Taps:
         taps, channels, multiplier = kernel.shape
         if channels == 1 < multiplier and self.stride == self.dilation == 1:
             return _input_gradient_of_one_channel(upstream, kernel, pads)
-        in_one_loop = multiplier == 2 and taps <= MOST_TAPS_OF_PAIRS
-        if self.stride == 1 and _is_apart(kernel) and not in_one_loop:
+        if self.stride == 1 and multiplier > 2 and _is_apart(kernel):
             return self._input_gradient_apart(upstream, kernel, pads, steps)
         gradient = self._input_gradient(
             upstream,
@@ -204,7 +211,8 @@ class _Taps:
             flipped = (reach - left, reach - right)
             weights = Weights.of(kernel).backwards(multiplier)
             return self._convolve(upstream, weights, flipped, multiplier)
-        if channels == 1 and taps >= _MIN_TAPS_OF_ZEROS * self.stride:
+        enough = taps >= _MIN_TAPS_OF_ZEROS * self.stride
+        if channels == 1 and enough and self.stride <= _MOST_STRIDE_OF_ZEROS:
             upstream = _with_zeros_between(upstream, self.stride)
             start, reached = left - taps + 1, steps + taps - 1
             upstream = window(upstream, start, reached)
@@ -285,12 +293,12 @@ class _Taps:
             return False
         if steps < _MIN_SPANS_OF_CUTS * self._span(taps):
             return False
-        fewest, most = _CHANNELS_OF_ROWS
-        return (
-            fewest <= channels <= most
-            and channels * self.dilation >= _MIN_WIDTH_OF_ROWS
-            and _TAPS_OF_ROWS[0] <= taps <= _TAPS_OF_ROWS[1]
-            and not any(each % self.dilation for each in (steps, *pads))
+        if any(each % self.dilation for each in (steps, *pads)):
+            return False
+        width = channels * self.dilation
+        return any(
+            channels in of_channels and taps in of_taps and width in of_widths
+            for of_channels, of_taps, of_widths in _ROWS
         )
 
     def _as_examples(self, taps: int, channels: int) -> bool:

@@ -1,0 +1,166 @@
+"""The forms of y, dx and dw under XLA, for floors.py."""
+
+import math
+
+from benchmarks import xla_forms
+from benchmarks.fastest import Form
+from benchmarks.fastest import Parts
+from benchmarks.fastest import random
+from benchmarks.fastest import shared
+from benchmarks.fastest import with_options
+
+# Frames of a block of dw: at least as many as taps, and at most so many taps at
+# once.
+_FRAMES = (12, 32)
+_MOST_TAPS = 64
+# Frames of a block that is multiplied with a matrix.
+_FRAMES_OF_PRODUCTS = 32
+
+
+def choices(cell) -> list[Parts]:
+    inputs, upstream = _tensors(cell)
+    stride, dilation = cell.stride, cell.dilation
+    y = _sums_of_taps(cell, inputs, dilation=dilation, stride=stride)
+    if stride > 1:
+        rows = math.ceil(cell.kernel_size / stride)
+        kernel = random(rows, stride, cell.channels)
+        dx = [
+            Form(form, (upstream, kernel))
+            for form in (
+                xla_forms.input_gradient_of_rows,
+                xla_forms.input_gradient_of_phases,
+            )
+        ]
+    else:
+        dx = _sums_of_taps(cell, upstream, dilation=dilation)
+    dw = _kernel_gradients(cell, inputs, upstream)
+    return [_with_products(cell, [y, dx, dw])]
+
+
+def multiplied(cell) -> Parts:
+    """Each output with its own kernel, and their gradients side by side."""
+    inputs, upstream = _tensors(cell)
+    taps, channels = cell.kernel_size, cell.channels
+    multiplier = cell.multiplier
+    y = with_options(
+        xla_forms.sums_of_taps,
+        (inputs, random(taps, channels, multiplier)),
+        dilation=cell.dilation,
+        stride=cell.stride,
+    )
+    dx = []
+    if cell.stride == 1:
+        kernel = random(taps, channels, multiplier)
+        dx = [
+            with_options(form, (upstream, kernel), dilation=cell.dilation)
+            for form in (
+                xla_forms.sum_of_all_taps_and_outputs,
+                xla_forms.sum_of_taps_side_by_side,
+            )
+        ]
+    if channels == cell.stride == cell.dilation == 1:
+        # As of one signal of all outputs.
+        kernel = random(taps * multiplier, 1)
+        dx.append(
+            with_options(
+                xla_forms.sum_of_taps_of_all_outputs,
+                (upstream, kernel),
+                multiplier=multiplier,
+            )
+        )
+    return _with_products(cell, [[y], dx, []])
+
+
+def _tensors(cell):
+    """Inputs and gradients of outputs."""
+    batch, steps, channels, _ = cell.sizes
+    windows = math.ceil(steps / cell.stride)
+    return (
+        shared("inputs", batch, steps, channels),
+        shared("upstream", batch, windows, channels * cell.multiplier),
+    )
+
+
+def _sums_of_taps(cell, inputs, **options) -> list[Form]:
+    """With the frames between two taps where they are, and as channels."""
+    taps, channels, dilation = cell.kernel_size, cell.channels, cell.dilation
+    ways = [xla_forms.sum_of_taps_of_padded]
+    if cell.steps >= taps * dilation:
+        ways.append(xla_forms.sum_of_taps_in_parts)
+    tensors = inputs, random(taps, channels)
+    found = [with_options(way, tensors, **options) for way in ways]
+    if dilation > 1:
+        tensors = inputs, random(taps, channels * dilation)
+        found += [
+            with_options(xla_forms.of_rows, tensors, size=dilation, form=way)
+            for way in ways
+        ]
+    return found
+
+
+def _kernel_gradients(cell, inputs, upstream) -> list[Form]:
+    """With the frames between two taps as channels, and as examples.
+
+    The phases of a stride are channels.
+    """
+    taps = math.ceil(cell.kernel_size / cell.stride)
+    fold = cell.stride * cell.dilation
+    rows = math.ceil(cell.steps / fold)
+    runs = math.ceil(taps / _MOST_TAPS)
+    at_once = taps // runs
+    found = []
+    for frames in _FRAMES:
+        blocks = max(1, rows // max(frames, at_once))
+        size = max(at_once, math.ceil(rows / blocks))
+        forms = [xla_forms.kernel_gradients_of_padded]
+        if rows > 2 * (taps + size):
+            forms.append(xla_forms.kernel_gradients_in_parts)
+        found += [
+            with_options(
+                xla_forms.kernel_gradients_of_rows,
+                (inputs, upstream),
+                form=form,
+                folds=(fold, cell.dilation),
+                as_examples=as_examples,
+                taps=taps,
+                size=size,
+                runs=runs,
+            )
+            for form in forms
+            for as_examples in ([False, True] if cell.dilation > 1 else [False])
+        ]
+    return found
+
+
+def _with_products(cell, parts: Parts) -> Parts:
+    """With those of blocks and matrices, which few channels are fast with."""
+    if cell.channels >= 8 or cell.dilation > 1:
+        return parts
+    inputs, upstream = _tensors(cell)
+    size = _FRAMES_OF_PRODUCTS
+    spanned = math.ceil((cell.kernel_size + size - 1) / size)
+    wide = size * cell.multiplier // cell.stride
+    shape = spanned, cell.channels
+    blocks = cell.steps // size
+    if not blocks or not wide:
+        return parts
+    products = [
+        with_options(
+            xla_forms.products,
+            (inputs, random(*shape, size, wide)),
+            blocks=blocks,
+        ),
+        with_options(
+            xla_forms.products,
+            (upstream, random(*shape, wide, size)),
+            blocks=blocks,
+        ),
+        with_options(
+            xla_forms.products_of_gradients,
+            (inputs, upstream),
+            spanned=spanned,
+            sizes=(size, wide),
+            blocks=blocks,
+        ),
+    ]
+    return [[*part, form] for part, form in zip(parts, products, strict=True)]
