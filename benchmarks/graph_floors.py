@@ -114,9 +114,12 @@ def _strided(cell) -> Parts:
     phases = random(batch, windows, stride, channels)
     of_rows = random(batch, max(1, windows - rows + 1), 1, channels)
     # Those of a stride as channels, which dy is repeated for.
-    as_channels = [random(batch, windows, stride * channels) for _ in range(3)]
     row_kernel = random(rows, stride * channels, 1)
-    dx.append(Form(graph_forms.convolve, (as_channels[0], row_kernel)))
+    dx.append(
+        with_options(
+            graph_forms.convolve_repeated, (upstream, row_kernel), stride=stride
+        )
+    )
     dw.append(
         with_options(
             graph_forms.filter_gradient,
@@ -126,7 +129,12 @@ def _strided(cell) -> Parts:
         )
     )
     dw.append(
-        with_options(graph_forms.over_height, tuple(as_channels[1:]), taps=rows)
+        with_options(
+            graph_forms.over_height_of_rows,
+            (inputs, upstream),
+            stride=stride,
+            taps=rows,
+        )
     )
     return [y, dx, dw]
 

@@ -94,6 +94,16 @@ def input_gradient_of_phases(upstream, kernel, phases):
     return input_gradient(rows_of(upstream, phases), kernel, stride=1)
 
 
+def convolve_repeated(upstream, kernel, stride):
+    return convolve(tf.tile(upstream, [1, 1, stride]), kernel)
+
+
+def over_height_of_rows(inputs, upstream, stride, taps):
+    """The phases of a stride as channels."""
+    repeated = tf.tile(upstream, [1, 1, stride])
+    return over_height(rows_of(inputs, stride), repeated, taps)
+
+
 def over_width(inputs, upstream, taps, stride=1, segments=1):
     images = [
         _side_by_side(each, segments)[:, tf.newaxis]
