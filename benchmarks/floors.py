@@ -4,7 +4,8 @@ A layer that is made of them pads and adds on top. So y, dx and dw together,
 each in the fastest of its forms, are a floor under every such layer, and what
 another may gain on it. What a form cannot do without is counted: of few
 channels, laying segments of the signal side by side; of a multiplier, taking
-its outputs apart. Only the time counts: the tensors are random.
+its outputs apart; under XLA, which has no operation that pads, the windows over
+the edges. Only the time counts: the tensors are random.
 """
 
 import dataclasses
