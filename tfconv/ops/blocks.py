@@ -18,17 +18,18 @@ _LEAST_FRAMES = 12
 _LEAST_FRAMES_OF_FEW_CHANNELS = 32  # c=3 k=9 0.71 -> 0.47 ms; c=1, c=8 even.
 # There are at least as many as taps, and each is code to compile, so that long
 # kernels are dealt with in parts; with many channels also for the sake of the
-# fastest cache (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
+# fastest cache, of 32 KiB (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
 MOST_FRAMES = 64
-_MOST_ELEMENTS = 6400
+_MOST_ELEMENTS = 8192
 # Of fewer sums to reduce XLA makes one slow loop with the products (t=100 c=64
 # k=3: 0.8 -> 0.15 ms), so that short kernels need shorter blocks.
 _LEAST_TO_REDUCE = 32 * 1024
 # Either the windows that reach out of the inputs are apart, which is as much to
 # compile again, or the inputs are padded, which is a copy: worth sparing if
 # there are so many blocks for each frame of one (an Intel Xeon, k=9, 10 blocks
-# of 12 frames: c=128 d=4 3.8 -> 2.7 ms, c=64 d=8 5.1 -> 3.3).
-_MIN_BLOCKS_PER_FRAME = 0.7
+# of 12 frames: c=128 d=4 3.8 -> 2.7 ms, c=64 d=8 5.1 -> 3.3; a step of training
+# ds_cnn, t=800 k=31, 24 blocks of 31 frames 65 -> 72, and 1 s to compile).
+_MIN_BLOCKS_PER_FRAME = 0.8
 
 
 def kernel_gradient(

@@ -26,8 +26,10 @@ from tfconv.ops.shifts import sum_of_taps
 # Padding is a copy (y, k=9: c=64 0.87 -> 0.47 ms, c=256 1.2 -> 0.7). To spare
 # it takes another loop, and the time to compile it; worth it when few windows
 # reach out of the inputs: from so many times their span on. y + dx + dw of 11
-# to 16 spans: c=64 k=31 2.2 -> 2.0 ms, k=9 even, k=63 7.9 -> 9.3.
-_MIN_SPANS_OF_CUTS = 20
+# to 16 spans: c=64 k=31 2.2 -> 2.0 ms, k=9 even, k=63 7.9 -> 9.3. Within a
+# network what comes before the layer writes where padding is (ds_cnn, t=800
+# k=31, 26 spans: a step even or 71 -> 66, the first one 3.6 -> 2.4 s).
+_MIN_SPANS_OF_CUTS = 30
 # Of many channels, of which a copy leaves the caches (y + dx + dw, k=31: c=128
 # 5.5 -> 4.8 ms, c=256 8.7 -> 7.1; c=96 3.5 -> 2.9), or if the spans of few taps
 # are long (c=64 k=31 d=4 9.0 -> 8.2; c=40 k=9 d=8 3.3 -> 2.7). y + dx, of an
