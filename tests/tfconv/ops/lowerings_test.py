@@ -122,6 +122,7 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
             31, channels=128, steps=61, padding="same", strides=2, multiplier=4
         ),
         Case(47, channels=64, steps=150, multiplier=4, dilation_rate=2),
+        Case(110, channels=64, steps=90, padding="same", multiplier=2),
         Case(110, channels=64, steps=90, padding="same", multiplier=3),
         Case(104, channels=64, steps=120, padding="valid", multiplier=3),
         Case(9, channels=256, steps=250, batch=1),
