@@ -21,9 +21,14 @@ _LEAST_FRAMES_OF_FEW_CHANNELS = 32  # c=3 k=9 0.71 -> 0.47 ms; c=1, c=8 even.
 # fastest cache, of 32 KiB (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
 MOST_FRAMES = 64
 _MOST_ELEMENTS = 8192
-# Of fewer sums to reduce XLA makes one slow loop with the products (t=100 c=64
-# k=3: 0.8 -> 0.15 ms), so that short kernels need shorter blocks.
+# XLA makes one slow loop of the products and the reduction of so many blocks or
+# fewer, unless their sums are so many, which it hands to a library (t=100 c=64
+# k=3: 0.8 -> 0.15 ms). So short kernels need shorter blocks, long ones parts
+# (one example, t=800 c=40 k=31: 1.06 -> 0.35), and few short signals go one
+# after another (8 examples, t=98 c=40 k=9 0.34 -> 0.16, k=31 0.68 -> 0.27).
+_MOST_BLOCKS_OF_SLOW_LOOP = 32
 _LEAST_TO_REDUCE = 32 * 1024
+_MORE_PARTS = 3  # Each reads the inputs again.
 # Either the windows that reach out of the inputs are apart, which is as much to
 # compile again, or the inputs are padded, which is a copy: worth sparing if
 # there are so many blocks for each frame of one (an Intel Xeon, k=9, 10 blocks
@@ -49,8 +54,8 @@ def kernel_gradient(
     channels = inputs.shape[2]
     steps, windows = length(inputs), length(upstream)
     most = min(most_frames, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
-    if taps > most:
-        part = ceil_divide(taps, ceil_divide(taps, most))
+    part, most = _part(inputs, windows, taps, most)
+    if part < taps:
         least = _least(part, channels)
         size = _size_when_padded(windows, part, least, most)
         gradients = [
@@ -61,9 +66,6 @@ def kernel_gradient(
     least = _least(taps, channels)
     if not isinstance(steps, int):
         return _padded(inputs, upstream, taps, left, least)
-    most_to_reduce = _most_to_reduce(inputs, windows, taps)
-    if most_to_reduce >= max(taps, 2):
-        most = min(most, most_to_reduce)
     size = min(least, most)
     # Whole blocks, from the first window on that lies in the inputs. The last
     # one reads as far as the block after it.
@@ -96,14 +98,29 @@ def _least(taps: int, channels: int) -> int:
     return max(taps, _LEAST_FRAMES_OF_FEW_CHANNELS if few else _LEAST_FRAMES)
 
 
+def _part(inputs, windows, taps: int, most: int) -> tuple[int, int]:
+    """Taps to deal with at once, and the most frames of a block then."""
+    fewest = ceil_divide(taps, most)
+    if isinstance(windows, int):
+        for parts in range(fewest, fewest + _MORE_PARTS):
+            part = ceil_divide(taps, parts)
+            most_to_reduce = _most_to_reduce(inputs, windows, part)
+            if most_to_reduce >= max(part, 2):
+                return part, min(most, most_to_reduce)
+    return ceil_divide(taps, fewest), most
+
+
 def _most_to_reduce(inputs, windows: int, taps: int) -> int:
-    """Frames of a block, so that the sums of all blocks are enough."""
+    """Frames of a block, so that the blocks or the sums of all are enough."""
     batch, _, channels = inputs.shape
     if batch is None:
         batch = BATCH_IF_UNKNOWN
     sums = batch * taps * channels
     # Of the last two blocks one is at the edges, and one is not whole.
-    return sums * windows // (_LEAST_TO_REDUCE + 2 * sums)
+    return max(
+        sums * windows // (_LEAST_TO_REDUCE + 2 * sums),
+        windows // (_MOST_BLOCKS_OF_SLOW_LOOP + 3),
+    )
 
 
 def _size_when_padded(windows, taps: int, least: int, most: int) -> int:
@@ -123,12 +140,40 @@ def _size_when_padded(windows, taps: int, least: int, most: int) -> int:
 
 def _padded(inputs, upstream, taps, left, size) -> tf.Tensor:
     blocks = ceil_divide(length(upstream), size)
-    return _in_blocks(
-        window(inputs, -left, blocks * size + size - 1),
-        window(upstream, 0, blocks * size),
-        taps,
-        size,
+    if not _loops_slowly(inputs, blocks, taps):
+        return _in_blocks(
+            window(inputs, -left, blocks * size + size - 1),
+            window(upstream, 0, blocks * size),
+            taps,
+            size,
+        )
+    # The examples one after another, with a block of no gradients between.
+    steps = (blocks + 1) * size
+    inputs, upstream = (
+        tf.reshape(each, [1, -1, each.shape[2]])
+        for each in (window(inputs, -left, steps), window(upstream, 0, steps))
     )
+    inputs = tf.pad(inputs, [[0, 0], [0, size - 1], [0, 0]])
+    return _in_blocks(inputs, upstream, taps, size)
+
+
+def _loops_slowly(inputs, blocks, taps: int) -> bool:
+    """Whether each example has too few blocks, though all in a row have not."""
+    batch, _, channels = inputs.shape
+    if batch is None:
+        batch = BATCH_IF_UNKNOWN
+    sums_of_block = taps * channels
+    return (
+        isinstance(blocks, int)
+        and _is_slow(blocks, batch * blocks * sums_of_block)
+        and not _is_slow(
+            batch * (blocks + 1), batch * (blocks + 1) * sums_of_block
+        )
+    )
+
+
+def _is_slow(blocks: int, sums: int) -> bool:
+    return blocks <= _MOST_BLOCKS_OF_SLOW_LOOP and sums < _LEAST_TO_REDUCE
 
 
 def _in_blocks(inputs, upstream, taps, size) -> tf.Tensor:
@@ -138,19 +183,22 @@ def _in_blocks(inputs, upstream, taps, size) -> tf.Tensor:
     meet: of a row of the inputs from that frame on, as long as a block, the
     beginning. Flat, or else XLA would copy the inputs for each of them.
     """
-    channels, of_each = inputs.shape[2], upstream.shape[2]
+    batch, _, channels = inputs.shape
+    if batch is None:
+        batch = -1
+    of_each = upstream.shape[2]
     blocks = length(upstream) // size
     row = size * channels
-    flat = tf.reshape(inputs, [-1, length(inputs) * channels])
+    flat = tf.reshape(inputs, [batch, length(inputs) * channels])
     frames = tf.split(
-        tf.reshape(upstream, [-1, blocks, size, 1, of_each]), size, axis=2
+        tf.reshape(upstream, [batch, blocks, size, 1, of_each]), size, axis=2
     )
     # Each once, since to trace constants takes as long as to compile the rest.
     strides = tf.constant([1, 1])
-    shape_of_rows = tf.stack([-1, blocks, row])
+    shape_of_rows = tf.stack([batch, blocks, row])
     beginning = tf.constant([0, 0, 0]), tf.constant([0, 0, taps * channels])
     ones = tf.constant([1, 1, 1])
-    shape = tf.stack([-1, blocks, taps, channels // of_each, of_each])
+    shape = tf.stack([batch, blocks, taps, channels // of_each, of_each])
     products = []
     for frame, upstreams in enumerate(frames):
         start = frame * channels

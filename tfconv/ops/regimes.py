@@ -244,6 +244,10 @@ OPERATION = (
     # c=64 s=2: k=5 1.7 -> 1.0, k=9 1.8 -> 1.0, k=31 14 -> 1.8; k=3 0.7 -> 1.0;
     # k=1 2.4 -> 1.3, c=8 2.1 -> 1.8; c=1 k=9 2.0 -> 1.6, but k=1 1.8 -> 2.2.
     Rule(Form.REDUCED, stride=(2, 3), taps=(1, 1), channels=(8, ANY)),
+    # c=8 to 15, native / reduced (an EPYC of Zen 5): s=2: k=5 to 10 0.9 to
+    # 1.04, k=11 to 14 1.0 to 1.17; s=3: k=5 to 14 0.8 to 1.0; k=15 2.7 to 5.6.
+    Rule(Form.NATIVE, stride=(2, 2), taps=(2, 10), channels=(8, 15)),
+    Rule(Form.NATIVE, stride=(3, 3), taps=(2, 14), channels=(8, 15)),
     Rule(Form.REDUCED, stride=(2, 3), taps=(5, ANY), channels=(8, ANY)),
     *(
         Rule(Form.NATIVE, **_STRIDED | {"channels": (1, 1)} | bounds)

@@ -115,7 +115,7 @@ def test_the_exported_form_has_the_same_outputs(case):
 
 def test_wide_layers_a_batch_of_one_and_short_kernels():
     # XLA cuts edges off, and blocks of another size, that it else does not, and
-    # takes the outputs of a multiplier apart.
+    # takes the outputs of a multiplier apart, and few short signals in a row.
     for case in (
         Case(31, channels=128, steps=140, padding="causal", multiplier=4),
         Case(
@@ -133,6 +133,11 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
         Case(15, channels=3, steps=900, padding="same", dilation_rate=2),
         Case(31, channels=1, steps=300, padding="causal", strides=4),
         Case(3, channels=40, steps=400, batch=1, padding="causal"),
+        Case(31, channels=40, steps=800, batch=1, padding="same"),
+        Case(63, channels=40, steps=803, batch=1, padding="causal"),
+        Case(9, channels=40, steps=98, batch=8, padding="same"),
+        Case(31, channels=12, steps=81, batch=9, padding="causal"),
+        Case(5, channels=9, steps=70, batch=8, strides=2, padding="valid"),
         Case(3, channels=64, steps=100, batch=16),
         Case(2, channels=16, steps=97, batch=32, strides=2),
     ):
@@ -146,6 +151,25 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
             autograph=False,
         )
         check(case, run(*(tf.constant(o) for o in case.operands())))
+
+
+@pytest.mark.parametrize("batch", [0, 1, 32])
+def test_short_signals_where_a_batch_of_any_size_was_traced(batch):
+    case = Case(9, channels=8, steps=98, batch=batch)
+    operands = [tf.constant(operand) for operand in case.operands()]
+    run = tf.function(
+        forward_and_gradients(
+            lambda x, w: tfconv.depthwise_conv1d(x, w, **case.window)
+        ),
+        input_signature=[
+            tf.TensorSpec([None, 98, 8]),
+            tf.TensorSpec([9, 8, 1]),
+            tf.TensorSpec([None, 98, 8]),
+        ],
+        jit_compile=True,
+        autograph=False,
+    )
+    check(case, run(*operands))
 
 
 # Of every kind: few channels and many, with a stride, a dilation, a multiplier.

@@ -83,7 +83,8 @@ def input_gradient(dy, w, steps, **window):
 def kernel_gradient(x, dy, kernel_size, **window):
     """(b, t, c), (b, i, c*m) -> (k, c, m): the adjoint in the kernel."""
     x, dy = np.asarray(x, np.float64), np.asarray(dy, np.float64)
-    dy = dy.reshape(*dy.shape[:2], x.shape[2], -1)
+    channels = x.shape[2]
+    dy = dy.reshape(*dy.shape[:2], channels, dy.shape[2] // channels)
     return np.einsum("bikc,bicm->kcm", windows(x, kernel_size, **window), dy)
 
 
