@@ -1,5 +1,6 @@
 """The forms of y, dx and dw under XLA, for floors.py."""
 
+import itertools
 import math
 
 from benchmarks import xla_forms
@@ -10,9 +11,11 @@ from benchmarks.fastest import shared
 from benchmarks.fastest import with_options
 
 # Frames of a block of dw: at least as many as taps, and at most so many taps at
-# once.
+# once. Of one example parts of the taps may be faster, whose blocks are shorter
+# and more: of few blocks XLA makes one slow loop with their reduction.
 _FRAMES = (12, 32)
 _MOST_TAPS = 64
+_WAYS_TO_PART_ONE_EXAMPLE = 3
 # Frames of a block that is multiplied with a matrix.
 _FRAMES_OF_PRODUCTS = 32
 
@@ -106,10 +109,13 @@ def _kernel_gradients(cell, inputs, upstream) -> list[Form]:
     taps = math.ceil(cell.kernel_size / cell.stride)
     fold = cell.stride * cell.dilation
     rows = math.ceil(cell.steps / fold)
-    runs = math.ceil(taps / _MOST_TAPS)
-    at_once = taps // runs
+    fewest = math.ceil(taps / _MOST_TAPS)
+    ways = _WAYS_TO_PART_ONE_EXAMPLE if cell.batch == 1 else 1
     found = []
-    for frames in _FRAMES:
+    for frames, runs in itertools.product(
+        _FRAMES, range(fewest, fewest + ways)
+    ):
+        at_once = max(1, taps // runs)
         blocks = max(1, rows // max(frames, at_once))
         size = max(at_once, math.ceil(rows / blocks))
         forms = [xla_forms.kernel_gradients_of_padded]

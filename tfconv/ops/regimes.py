@@ -148,6 +148,10 @@ _STRIDED_NATIVE = (
     # Xeon, s=2 m=4: k=9 c=40 6.2 -> 7.6; c=3 k=15 12 -> 15.
     _MORE | {"taps": (1, 8)},
     _MORE | {"taps": (9, 9), "channels": (1, 63)},
+    # m=4, native / reduced (an EPYC of Zen 5): s=2: k=11 to 14: c=8 0.8 to 0.9,
+    # c=12 0.7 to 0.8, c=24 0.8 to 1.0, c=40 1.1 to 1.2, c=16 k=12 1.15; s=4
+    # k=14: c=8 to 24 0.6, c=40 0.8.
+    _MORE | {"taps": (10, 14), "channels": (6, 31)},
     _MORE | {"taps": (1, 15), "channels": (1, 5)},
     _TWICE | {"taps": (1, 9), "stride": (3, ANY)},
     # k=11 to 17, native / reduced: c=1 0.4 to 1.1; m=4: c=3 s=2 0.5, from k=15
@@ -157,7 +161,7 @@ _STRIDED_NATIVE = (
     _TWICE | {"taps": (1, 14), "channels": (1, 5)},
     _TWICE | {"taps": (1, 12), "channels": (6, 15)} | _FROM_4,
     _MORE | {"taps": (1, 19), "channels": (1, 5)} | _FROM_4,
-    _MORE | {"taps": (1, 13)} | _FROM_4,
+    _MORE | {"taps": (1, 14)} | _FROM_4,
 )
 
 # Multipliers without a stride, native / reduced.
@@ -165,10 +169,10 @@ _TWO = {"multiplier": (2, 2)}
 _MULTIPLIED_REDUCED = (
     # k=3, 5, 9, 14: c=64 1.8, 1.7, 2.4, 2.7; c=16 1.9, 1.5, 2.0, 2.1; c=8 1.0,
     # 1.2, 2.0, 1.8; c=5 1.1, 1.2, 1.2, 1.5; c=3 0.9, 0.8, 1.1, 1.1; c=2 0.9,
-    # 0.9, 0.8, 1.2; c=1 0.9, 0.7, 0.9, 0.9, k=15 1.3.
+    # 0.9, 0.8, 1.2; c=1 0.9, 0.7, 0.9, 0.9, k=15 1.3. An EPYC of Zen 5: c=3 k=9
+    # to 13 1.0, k=14 0.9; c=4 k=9 1.0, k=12 and 13 0.8.
     _TWO | {"channels": (12, ANY)},
     _TWO | {"channels": (5, 11), "taps": (4, ANY)},
-    _TWO | {"channels": (3, 4), "taps": (9, ANY)},
     _TWO | {"channels": (2, 2), "taps": (12, ANY)},
     _TWO | {"taps": (15, ANY)},
     # m=4: c=64 1.2, 1.2, 1.5, 1.7; c=8 0.9, 0.9, 1.1, 1.2; c=5 0.9, 1.0, 1.1,

@@ -57,6 +57,10 @@ _ROWS = (
 # 6.8, but c=64 5.2 -> 6.8; k=9 d=8: c=64 5.0 -> 6.6, c=128 even.
 _MIN_CHANNELS_OF_EXAMPLES = 512
 _MIN_SUMS_OF_EXAMPLES = 7_500
+# Of one channel, two or three frames side by side fill no vectors: k=9: d=2 1.3
+# -> 0.9 ms, d=3 1.0 -> 0.7; d=2: k=31 1.8 -> 1.1, k=63 5.7 -> 2.0; but d=4 m=2
+# k=9 0.9 -> 1.2, d=6 k=31 1.45 -> 1.64.
+_MOST_DILATION_OF_EXAMPLES = 3
 # Of more frames at once XLA copies them again and again, it seems (dw, t=500
 # c=128 d=8: k=3 3.3 -> 1.9 ms, k=9 3.6 -> 2.1, k=15 4.3 -> 3.1).
 _MOST_FRAMES_OF_EXAMPLES = 15
@@ -153,7 +157,10 @@ class _Taps:
         taps, channels, multiplier = kernel.shape
         if channels == 1 < multiplier and self.stride == self.dilation == 1:
             return _input_gradient_of_one_channel(upstream, kernel, pads)
-        if self.stride == 1 and multiplier > 2 and _is_apart(kernel):
+        # One dilated channel: k=31: m=2: d=2 4.8 -> 2.5 ms, d=8 6.0 -> 1.8; m=4
+        # d=4 5.2 -> 3.3, k=9 5.4 -> 2.7.
+        apart = channels == 1 or (multiplier > 2 and _is_apart(kernel))
+        if self.stride == 1 < multiplier and apart:
             return self._input_gradient_apart(upstream, kernel, pads, steps)
         gradient = self._input_gradient(
             upstream,
@@ -304,6 +311,8 @@ class _Taps:
         )
 
     def _as_examples(self, taps: int, channels: int) -> bool:
+        if channels == 1:
+            return self.dilation <= _MOST_DILATION_OF_EXAMPLES
         channels *= self.dilation
         return (
             channels >= _MIN_CHANNELS_OF_EXAMPLES

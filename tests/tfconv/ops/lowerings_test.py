@@ -132,6 +132,7 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
         Case(6, channels=4, steps=844, padding="causal", dilation_rate=4),
         Case(15, channels=3, steps=900, padding="same", dilation_rate=2),
         Case(31, channels=1, steps=300, padding="causal", strides=4),
+        Case(31, channels=1, steps=300, multiplier=3, dilation_rate=4),
         Case(3, channels=40, steps=400, batch=1, padding="causal"),
         Case(31, channels=40, steps=800, batch=1, padding="same"),
         Case(63, channels=40, steps=803, batch=1, padding="causal"),
