@@ -96,6 +96,10 @@ def require_torch() -> None:
     # By default they spin, and take the cores from TensorFlow's threads, and
     # from each other if anything else runs: steps of 20 ms then last seconds.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # PyTorch imports Triton for its optimizers, whether or not it compiles
+    # anything; beside TensorFlow that is a segmentation fault (Triton 3.8). So
+    # it finds none, as where none is installed.
+    sys.modules.setdefault("triton", None)
     _require("torch", "torch", "PyTorch")
 
 

@@ -2,10 +2,10 @@
 
 from tests.benchmarks import command
 
-VARIANTS = {"tfconv", "keras", "floor"}
-
 
 def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
+    torch = command.has_torch()
+    variants = {"tfconv", "keras", "floor", *(["torch"] if torch else [])}
     table, contents = command.run_benchmark(
         "train_benchmark",
         tmp_path,
@@ -16,6 +16,7 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
         "--train_steps=1",
         "--nojit",
         "--floor",
+        *(["--torch"] if torch else []),
     )
     (row,) = contents["rows"]
     assert row["cell"] == {
@@ -25,8 +26,8 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
         "steps": 40,
         "channels": 1,
     }
-    command.assert_times(row["seconds"], VARIANTS)
-    assert set(row["peak_memory_mib"]) == VARIANTS
+    command.assert_times(row["seconds"], variants)
+    assert set(row["peak_memory_mib"]) == variants
     assert all(mib > 1 for mib in row["peak_memory_mib"].values())
     for header in (
         "tfconv : keras",
