@@ -112,10 +112,7 @@ def _part(inputs, windows, taps: int, most: int) -> tuple[int, int]:
 
 def _most_to_reduce(inputs, windows: int, taps: int) -> int:
     """Frames of a block, so that the blocks or the sums of all are enough."""
-    batch, _, channels = inputs.shape
-    if batch is None:
-        batch = BATCH_IF_UNKNOWN
-    sums = batch * taps * channels
+    sums = _examples(inputs) * taps * inputs.shape[2]
     # Of the last two blocks one is at the edges, and one is not whole.
     return max(
         sums * windows // (_LEAST_TO_REDUCE + 2 * sums),
@@ -159,21 +156,23 @@ def _padded(inputs, upstream, taps, left, size) -> tf.Tensor:
 
 def _loops_slowly(inputs, blocks, taps: int) -> bool:
     """Whether each example has too few blocks, though all in a row have not."""
-    batch, _, channels = inputs.shape
-    if batch is None:
-        batch = BATCH_IF_UNKNOWN
-    sums_of_block = taps * channels
-    return (
-        isinstance(blocks, int)
-        and _is_slow(blocks, batch * blocks * sums_of_block)
-        and not _is_slow(
-            batch * (blocks + 1), batch * (blocks + 1) * sums_of_block
-        )
+    if not isinstance(blocks, int):
+        return False
+    examples = _examples(inputs)
+    sums_of_block = taps * inputs.shape[2]
+    in_a_row = examples * (blocks + 1)
+    return _is_slow(blocks, examples * blocks * sums_of_block) and not _is_slow(
+        in_a_row, in_a_row * sums_of_block
     )
 
 
 def _is_slow(blocks: int, sums: int) -> bool:
     return blocks <= _MOST_BLOCKS_OF_SLOW_LOOP and sums < _LEAST_TO_REDUCE
+
+
+def _examples(inputs) -> int:
+    batch = inputs.shape[0]
+    return BATCH_IF_UNKNOWN if batch is None else batch
 
 
 def _in_blocks(inputs, upstream, taps, size) -> tf.Tensor:
