@@ -27,6 +27,8 @@ def test_it_reports_speed_first_step_and_memory_of_every_variant(tmp_path):
         "channels": 1,
     }
     command.assert_times(row["seconds"], variants)
+    assert set(row["first_step_seconds"]) == variants
+    assert all(each > 0 for each in row["first_step_seconds"].values())
     assert set(row["peak_memory_mib"]) == variants
     assert all(mib > 1 for mib in row["peak_memory_mib"].values())
     for header in (

@@ -38,7 +38,12 @@ _MIN_BLOCKS_PER_FRAME = 0.8
 
 
 def kernel_gradient(
-    inputs, upstream, taps: int, left: int, most_frames: int = MOST_FRAMES
+    inputs,
+    upstream,
+    taps: int,
+    left: int,
+    most_frames: int = MOST_FRAMES,
+    pads_ahead: bool = False,
 ) -> tf.Tensor:
     """[b, t, n*c] x [b, t', c] -> [k, n*c, 1].
 
@@ -50,6 +55,7 @@ def kernel_gradient(
         taps: int.
         left: int, zeros before the first time step.
         most_frames: int, of a block; no fewer than taps.
+        pads_ahead: whether what computes the inputs pads them too, for free.
     """
     channels = inputs.shape[2]
     steps, windows = length(inputs), length(upstream)
@@ -70,7 +76,7 @@ def kernel_gradient(
     # Whole blocks, from the first window on that lies in the inputs. The last
     # one reads as far as the block after it.
     blocks = min(windows - left, steps - size + 1) // size
-    if blocks < _MIN_BLOCKS_PER_FRAME * size:
+    if pads_ahead or blocks < _MIN_BLOCKS_PER_FRAME * size:
         size = _size_when_padded(windows, taps, least, most)
         return _padded(inputs, upstream, taps, left, size)
     in_blocks = blocks * size

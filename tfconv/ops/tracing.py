@@ -91,3 +91,11 @@ def in_xla() -> bool:
         control_flow_util, "GraphOrParentsInXlaContext", lambda graph: False
     )
     return bool(in_context(tf.compat.v1.get_default_graph()))
+
+
+def is_computed(tensor: tf.Tensor) -> bool:
+    """Whether the graph being traced computes the tensor, or is called with it.
+
+    Of a parameter, padding is a copy; what is computed can be written with it.
+    """
+    return not tf.executing_eagerly() and tensor.op.type != "Placeholder"

@@ -81,15 +81,23 @@ LOWERINGS = {
 }
 
 
+def of_computed(convolve):
+    """Of inputs that the program computes, and does not only receive."""
+    return lambda x, w: convolve(x + tf.zeros_like(x), w)
+
+
 @settings(max_examples=40, deadline=None, derandomize=True)
-@given(case_of_many_forms())
-def test_all_lowerings_have_the_same_outputs_and_gradients(case):
+@given(case_of_many_forms(), st.booleans())
+def test_all_lowerings_have_the_same_outputs_and_gradients(case, is_computed):
     operands = [tf.constant(operand) for operand in case.operands()]
     for context, jit_compile in LOWERINGS.values():
 
         def convolve(x, w, context=context):
             with context():
                 return tfconv.depthwise_conv1d(x, w, **case.window)
+
+        if is_computed:
+            convolve = of_computed(convolve)
 
         run = tf.function(
             forward_and_gradients(convolve),
@@ -148,6 +156,28 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
                     x, w, **case.window
                 )
             ),
+            jit_compile=True,
+            autograph=False,
+        )
+        check(case, run(*(tf.constant(o) for o in case.operands())))
+
+
+def test_inputs_that_xla_pads_where_they_are_computed():
+    for case in (
+        Case(9, channels=16, steps=300, padding="same"),
+        Case(31, channels=8, steps=400, padding="causal"),
+        Case(9, channels=8, steps=310, padding="same", strides=2),
+        Case(5, channels=12, steps=200, padding="valid"),
+        Case(3, channels=96, steps=100, padding="causal", multiplier=2),
+        Case(9, channels=1, steps=500, padding="same"),
+        Case(9, channels=8, steps=300, padding="causal", dilation_rate=2),
+    ):
+
+        def convolve(x, w, case=case):
+            return tfconv.depthwise_conv1d(x, w, **case.window)
+
+        run = tf.function(
+            forward_and_gradients(of_computed(convolve)),
             jit_compile=True,
             autograph=False,
         )

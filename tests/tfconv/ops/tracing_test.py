@@ -244,3 +244,32 @@ def test_the_exported_form_is_one_depthwise_convolution(case):
     assert not {t for t in types if "Space" in t}
     run = tf.function(lambda x, w: concrete(x, w), jit_compile=True)
     case.check_outputs(run(tf.constant(x), tf.constant(w)), x, w)
+
+
+@pytest.mark.parametrize("jit_compile", [None, True])
+def test_what_a_program_computes_and_what_it_is_called_with(jit_compile):
+    seen = []
+
+    @tf.function(jit_compile=jit_compile)
+    def function(x):
+        seen.extend(tracing.is_computed(each) for each in (x, x * 2.0))
+        return x
+
+    function(X)
+    assert seen == [False, True]
+    assert not tracing.is_computed(X)
+
+
+def test_the_inputs_of_a_layer_are_computed_but_for_the_first():
+    seen = []
+
+    class Layer(keras.layers.Layer):
+        def call(self, inputs):
+            seen.append(tracing.is_computed(inputs))
+            return inputs
+
+    model = keras.Sequential([Layer(), keras.layers.ReLU(), Layer()])
+    model.build((2, 3))
+    seen.clear()
+    tf.function(model, jit_compile=True)(X)
+    assert seen == [False, True]

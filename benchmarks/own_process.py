@@ -1,7 +1,9 @@
-"""The peak memory of training, each variant in a process of its own.
+"""The first step of training and its memory, in a process of its own.
 
-`train_benchmark` runs this file with what to train as JSON, and reads from its
-last line how many bytes that took at its peak, above what the imports took.
+In one with other variants, the first of them is slow, since it is what loads
+and warms the compiler, and they share their memory. `train_benchmark` runs this
+file with what to train as JSON, and reads a `Training` as JSON from its last
+line.
 """
 
 import dataclasses
@@ -14,8 +16,21 @@ import sys
 _TRAIN_STEPS = 2
 
 
-def of_training(cell, variant: str) -> int:
-    """Bytes that training takes, the compilation of its step included.
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """What training took, the compilation of its step included.
+
+    Attributes:
+        first_step: seconds of it.
+        peak_memory: bytes at the peak, above what the imports took.
+    """
+
+    first_step: float
+    peak_memory: int
+
+
+def train(cell, variant: str) -> Training:
+    """Trains for a few steps, in a new process.
 
     Args:
         cell: a `training.Cell`.
@@ -31,7 +46,7 @@ def of_training(cell, variant: str) -> int:
     )
     if process.returncode:
         raise RuntimeError(f"{variant} of {cell} failed:\n{process.stderr}")
-    return int(process.stdout.splitlines()[-1])
+    return Training(**json.loads(process.stdout.splitlines()[-1]))
 
 
 def _peak() -> int:
@@ -54,10 +69,12 @@ def _main() -> None:
     if variant == "torch":
         program.require_torch()
     before = _peak()
-    train = training.make_trainer(training.Cell(**cell), variant, _TRAIN_STEPS)
-    train()
-    train()
-    print(_peak() - before)
+    step = training.make_trainer(training.Cell(**cell), variant, _TRAIN_STEPS)
+    first_step = step()
+    step()
+    print(
+        json.dumps(dataclasses.asdict(Training(first_step, _peak() - before)))
+    )
 
 
 if __name__ == "__main__":
