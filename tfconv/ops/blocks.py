@@ -7,8 +7,10 @@ left of them, the blocks, is reduced afterwards.
 
 import tensorflow as tf
 
+from tfconv.ops.reduction import Rows
 from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
+from tfconv.ops.reduction import rows_of
 from tfconv.ops.reduction import tree_sum
 from tfconv.ops.reduction import window
 from tfconv.ops.regimes import BATCH_IF_UNKNOWN
@@ -19,7 +21,7 @@ _LEAST_FRAMES_OF_FEW_CHANNELS = 32  # c=3 k=9 0.71 -> 0.47 ms; c=1, c=8 even.
 # There are at least as many as taps, and each is code to compile, so that long
 # kernels are dealt with in parts; with many channels also for the sake of the
 # fastest cache, of 32 KiB (c=256 k=63 11 -> 4.9 ms, c=1024 k=9 18 -> 9).
-MOST_FRAMES = 64
+_MOST_FRAMES = 64
 _MOST_ELEMENTS = 8192
 # XLA makes one slow loop of the products and the reduction of so many blocks or
 # fewer, unless their sums are so many, which it hands to a library (t=100 c=64
@@ -29,12 +31,29 @@ _MOST_ELEMENTS = 8192
 _MOST_BLOCKS_OF_SLOW_LOOP = 32
 _LEAST_TO_REDUCE = 32 * 1024
 _MORE_PARTS = 3  # Each reads the inputs again.
+# Of so many channels it is worth another part that its blocks are a divisor of
+# the windows, so that those need no copy: t=250 c=256 k=31 5.0 -> 4.2 ms, k=63
+# 8.0 -> 5.9; t=500 c=128 k=63 5.8 -> 4.9, but t=1000 c=64 4.5 -> 5.5.
+_MIN_CHANNELS_OF_A_DIVISOR = 128
 # Either the windows that reach out of the inputs are apart, which is as much to
 # compile again, or the inputs are padded, which is a copy: worth sparing if
 # there are so many blocks for each frame of one (an Intel Xeon, k=9, 10 blocks
 # of 12 frames: c=128 d=4 3.8 -> 2.7 ms, c=64 d=8 5.1 -> 3.3; a step of training
 # ds_cnn, t=800 k=31, 24 blocks of 31 frames 65 -> 72, and 1 s to compile).
 _MIN_BLOCKS_PER_FRAME = 0.8
+# A block of so many channels and sums leaves the fastest cache; copying the
+# frames apart takes less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3,
+# but d=2 3.9 -> 5.4). y + dx + dw, of an Intel Xeon, k=15 d=4: c=128 8.1 ->
+# 6.8, but c=64 5.2 -> 6.8; k=9 d=8: c=64 5.0 -> 6.6, c=128 even.
+_MIN_CHANNELS_OF_EXAMPLES = 512
+_MIN_SUMS_OF_EXAMPLES = 7_500
+# Of one channel, two or three frames side by side fill no vectors: k=9: d=2 1.3
+# -> 0.9 ms, d=3 1.0 -> 0.7; d=2: k=31 1.8 -> 1.1, k=63 5.7 -> 2.0; but d=4 m=2
+# k=9 0.9 -> 1.2, d=6 k=31 1.45 -> 1.64.
+_MOST_DILATION_OF_EXAMPLES = 3
+# Of more frames at once XLA copies them again and again, it seems (dw, t=500
+# c=128 d=8: k=3 3.3 -> 1.9 ms, k=9 3.6 -> 2.1, k=15 4.3 -> 3.1).
+_MOST_FRAMES_OF_EXAMPLES = 15
 
 
 def kernel_gradient(
@@ -42,8 +61,83 @@ def kernel_gradient(
     upstream,
     taps: int,
     left: int,
-    most_frames: int = MOST_FRAMES,
+    stride: int = 1,
+    dilation: int = 1,
     pads_ahead: bool = False,
+) -> tf.Tensor:
+    """[b, t, c] x [b, t', c] -> [k, c, 1].
+
+    `dw[k, j] = sum_bi x[b, i*s + k*d - left, j] * dy[b, i, j]`
+
+    Args:
+        inputs: tensor.
+        upstream: tensor, the gradients of the windows.
+        taps: int.
+        left: int, zeros before the first time step.
+        stride: int.
+        dilation: int.
+        pads_ahead: whether what computes the inputs pads them too, for free.
+    """
+    if stride > 1:
+        return _of_phases(inputs, upstream, taps, left, stride, pads_ahead)
+    if dilation > 1:
+        return _of_dilated(inputs, upstream, taps, left, dilation)
+    return _of_frames(inputs, upstream, taps, left, pads_ahead=pads_ahead)
+
+
+def _of_phases(inputs, upstream, taps, left, stride, pads_ahead) -> tf.Tensor:
+    """The phases of a stride as channels."""
+    rows = Rows.of(taps, left, stride)
+    inputs = rows_of(inputs, stride)
+    phases = [inputs]
+    if stride == inputs.shape[2] == 2:
+        # c=1 k=9 0.88 -> 0.47 ms, k=31 0.98 -> 0.74; s=4 and c=3 even.
+        phases = tf.unstack(inputs[..., tf.newaxis], axis=2)
+    gradients = [
+        _of_frames(phase, upstream, rows.taps, rows.left, pads_ahead=pads_ahead)
+        for phase in phases
+    ]
+    return rows.to_kernel(tf.concat(gradients, axis=1))
+
+
+def _of_dilated(inputs, upstream, taps, left, dilation) -> tf.Tensor:
+    """The frames between two taps as channels, or as examples."""
+    channels = inputs.shape[2]
+    left_rows, part_of_row = divmod(left, dilation)
+    if part_of_row:
+        inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
+    inputs, upstream = rows_of(inputs, dilation), rows_of(upstream, dilation)
+    most_frames = _MOST_FRAMES
+    if _as_examples(taps, channels, dilation):
+        inputs, upstream = (
+            _apart(each, dilation, channels) for each in (inputs, upstream)
+        )
+        if taps <= _MOST_FRAMES_OF_EXAMPLES:
+            most_frames = _MOST_FRAMES_OF_EXAMPLES
+    gradient = _of_frames(inputs, upstream, taps, left_rows, most_frames)
+    gradient = tf.reshape(gradient, [taps, -1, channels, 1])
+    return tf.reduce_sum(gradient, axis=1)
+
+
+def _as_examples(taps: int, channels: int, dilation: int) -> bool:
+    if channels == 1:
+        return dilation <= _MOST_DILATION_OF_EXAMPLES
+    channels *= dilation
+    return (
+        channels >= _MIN_CHANNELS_OF_EXAMPLES
+        and channels * taps >= _MIN_SUMS_OF_EXAMPLES
+    )
+
+
+def _apart(rows, dilation: int, channels: int) -> tf.Tensor:
+    """[b, t, d*c] -> [b*d, t, c]."""
+    steps = length(rows)
+    apart = tf.reshape(rows, [-1, steps, dilation, channels])
+    return tf.reshape(tf.transpose(apart, [0, 2, 1, 3]), [-1, steps, channels])
+
+
+def _of_frames(
+    inputs, upstream, taps, left, most_frames=_MOST_FRAMES, pads_ahead=False
 ) -> tf.Tensor:
     """[b, t, n*c] x [b, t', c] -> [k, n*c, 1].
 
@@ -61,26 +155,35 @@ def kernel_gradient(
     steps, windows = length(inputs), length(upstream)
     most = min(most_frames, max(_MOST_ELEMENTS // channels, _LEAST_FRAMES))
     part, most = _part(inputs, windows, taps, most)
-    if part < taps:
-        least = _least(part, channels)
-        size = _size_when_padded(windows, part, least, most)
-        gradients = [
-            _padded(inputs, upstream, min(part, taps - tap), left - tap, size)
-            for tap in range(0, taps, part)
-        ]
-        return tf.concat(gradients, axis=0)
-    least = _least(taps, channels)
-    if not isinstance(steps, int):
-        return _padded(inputs, upstream, taps, left, least)
-    size = min(least, most)
-    # Whole blocks, from the first window on that lies in the inputs. The last
-    # one reads as far as the block after it.
-    blocks = min(windows - left, steps - size + 1) // size
-    if pads_ahead or blocks < _MIN_BLOCKS_PER_FRAME * size:
-        size = _size_when_padded(windows, taps, least, most)
-        return _padded(inputs, upstream, taps, left, size)
+    if part == taps and isinstance(steps, int) and not pads_ahead:
+        size = min(_least(taps, channels), most)
+        # Whole blocks, from the first window on that lies in the inputs. The
+        # last one reads as far as the block after it.
+        blocks = min(windows - left, steps - size + 1) // size
+        if blocks >= _MIN_BLOCKS_PER_FRAME * size:
+            return _with_edges_apart(inputs, upstream, taps, left, size, blocks)
+    size = _size_when_padded(windows, part, channels, most)
+    if (
+        isinstance(windows, int)
+        and channels >= _MIN_CHANNELS_OF_A_DIVISOR
+        and windows % size
+    ):
+        smaller = ceil_divide(taps, ceil_divide(taps, part) + 1)
+        other = _size_when_padded(windows, smaller, channels, most)
+        if not windows % other:
+            part, size = smaller, other
+    gradients = [
+        _padded(inputs, upstream, min(part, taps - tap), left - tap, size)
+        for tap in range(0, taps, part)
+    ]
+    return tf.concat(gradients, axis=0)
+
+
+def _with_edges_apart(inputs, upstream, taps, left, size, blocks) -> tf.Tensor:
+    """Windows that reach out of the inputs, and others, apart."""
     in_blocks = blocks * size
     gradient = _in_blocks(inputs, window(upstream, left, in_blocks), taps, size)
+    windows = length(upstream)
     edges = [(0, left), (left + in_blocks, windows - left - in_blocks)]
     longer = max(count for _, count in edges)
     if not longer:
@@ -126,8 +229,9 @@ def _most_to_reduce(inputs, windows: int, taps: int) -> int:
     )
 
 
-def _size_when_padded(windows, taps: int, least: int, most: int) -> int:
+def _size_when_padded(windows, taps: int, channels: int, most: int) -> int:
     """Frames of a block; those that divide the windows spare a copy."""
+    least = _least(taps, channels)
 
     def cost(size):
         """In windows: work, copies and code to compile."""

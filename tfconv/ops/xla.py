@@ -52,19 +52,6 @@ _ROWS = (
     # k=31 1.34 -> 1.41.
     ((2, 3, 4, 5, 6, 7, 9, 10), range(15, ANY), range(6, ANY)),
 )
-# A block of so many channels and sums leaves the fastest cache; copying the
-# frames apart takes less (dw, k=31 d=8: c=256 15 -> 4.1 ms, c=64 7.2 -> 5.3,
-# but d=2 3.9 -> 5.4). y + dx + dw, of an Intel Xeon, k=15 d=4: c=128 8.1 ->
-# 6.8, but c=64 5.2 -> 6.8; k=9 d=8: c=64 5.0 -> 6.6, c=128 even.
-_MIN_CHANNELS_OF_EXAMPLES = 512
-_MIN_SUMS_OF_EXAMPLES = 7_500
-# Of one channel, two or three frames side by side fill no vectors: k=9: d=2 1.3
-# -> 0.9 ms, d=3 1.0 -> 0.7; d=2: k=31 1.8 -> 1.1, k=63 5.7 -> 2.0; but d=4 m=2
-# k=9 0.9 -> 1.2, d=6 k=31 1.45 -> 1.64.
-_MOST_DILATION_OF_EXAMPLES = 3
-# Of more frames at once XLA copies them again and again, it seems (dw, t=500
-# c=128 d=8: k=3 3.3 -> 1.9 ms, k=9 3.6 -> 2.1, k=15 4.3 -> 3.1).
-_MOST_FRAMES_OF_EXAMPLES = 15
 # dx of a stride, its phases one by one: c=3 k=31 s=4 3.3 -> 0.9 ms, c=8 k=31
 # s=2 0.9 -> 0.6, c=16 k=15 s=2 0.53 -> 0.41; from 40 channels on no faster.
 _CHANNELS_OF_PHASES = (2, 31)
@@ -193,15 +180,17 @@ class _Taps:
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
         multiplier = upstream.shape[2] // channels
+        left, _ = pads
+        options = taps, left, self.stride, self.dilation, self.pads_ahead
         if multiplier == 1:
-            return self._kernel_gradient(inputs, upstream, taps, pads)
+            return blocks.kernel_gradient(inputs, upstream, *options)
         # Repeating the inputs is slower (c=64 m=2 k=9 5.5 -> 3.0 ms, c=1 2.0 ->
         # 0.5), or even (c=8 m=4 k=9).
         upstream = tf.reshape(
             upstream, [-1, length(upstream), channels, multiplier]
         )
         apart = [
-            self._kernel_gradient(inputs, each, taps, pads)
+            blocks.kernel_gradient(inputs, each, *options)
             for each in tf.unstack(upstream, axis=3)
         ]
         return tf.concat(apart, axis=2)
@@ -265,60 +254,6 @@ class _Taps:
         gradient = tf.reshape(gradient, [-1, windows * self.stride, channels])
         return window(gradient, 0, steps)
 
-    def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
-        left, _ = pads
-        if self.stride > 1:
-            rows = reduction.Rows.of(taps, left, self.stride)
-            inputs = reduction.rows_of(inputs, self.stride)
-            phases = [inputs]
-            if self.stride == inputs.shape[2] == 2:
-                # c=1 k=9 0.88 -> 0.47 ms, k=31 0.98 -> 0.74; s=4 and c=3 even.
-                phases = tf.unstack(inputs[..., tf.newaxis], axis=2)
-            gradients = [
-                blocks.kernel_gradient(
-                    phase,
-                    upstream,
-                    rows.taps,
-                    rows.left,
-                    pads_ahead=self.pads_ahead,
-                )
-                for phase in phases
-            ]
-            return rows.to_kernel(tf.concat(gradients, axis=1))
-        if self.dilation == 1:
-            return blocks.kernel_gradient(
-                inputs, upstream, taps, left, pads_ahead=self.pads_ahead
-            )
-        channels = inputs.shape[2]
-        left_rows, part_of_row = divmod(left, self.dilation)
-        if part_of_row:
-            inputs = tf.pad(inputs, [[0, 0], [part_of_row, 0], [0, 0]])
-        most_frames = blocks.MOST_FRAMES
-        as_examples = self._as_examples(taps, channels)
-        if as_examples and taps <= _MOST_FRAMES_OF_EXAMPLES:
-            most_frames = _MOST_FRAMES_OF_EXAMPLES
-        gradient = blocks.kernel_gradient(
-            self._between_taps(inputs, as_examples),
-            self._between_taps(upstream, as_examples),
-            taps,
-            left_rows,
-            most_frames,
-        )
-        gradient = tf.reshape(gradient, [taps, -1, channels, 1])
-        return tf.reduce_sum(gradient, axis=1)
-
-    def _between_taps(self, inputs, as_examples: bool) -> tf.Tensor:
-        """The frames between two taps as channels, or as examples."""
-        channels = inputs.shape[2]
-        rows = reduction.rows_of(inputs, self.dilation)
-        if not as_examples:
-            return rows
-        steps = length(rows)
-        apart = tf.reshape(rows, [-1, steps, self.dilation, channels])
-        return tf.reshape(
-            tf.transpose(apart, [0, 2, 1, 3]), [-1, steps, channels]
-        )
-
     def _convolves_rows(self, shape, taps: int, pads) -> bool:
         """Whether the frames between two taps are to be channels."""
         _, steps, channels = shape
@@ -332,15 +267,6 @@ class _Taps:
         return any(
             channels in of_channels and taps in of_taps and width in of_widths
             for of_channels, of_taps, of_widths in _ROWS
-        )
-
-    def _as_examples(self, taps: int, channels: int) -> bool:
-        if channels == 1:
-            return self.dilation <= _MOST_DILATION_OF_EXAMPLES
-        channels *= self.dilation
-        return (
-            channels >= _MIN_CHANNELS_OF_EXAMPLES
-            and channels * taps >= _MIN_SUMS_OF_EXAMPLES
         )
 
     def _span(self, taps: int) -> int:
