@@ -6,6 +6,7 @@ import pytest
 
 import tfconv
 from benchmarks import networks
+from benchmarks import program
 from benchmarks import training
 from tests.benchmarks import command
 
@@ -13,9 +14,16 @@ CASES = [
     *((name, build, {}) for name, build in networks.NETWORKS.items()),
     ("causal", networks.ds_cnn, {"padding": "causal", "dilations": (1, 3)}),
 ]
-needs_torch = pytest.mark.skipif(
-    not command.has_torch(), reason="PyTorch is optional"
-)
+
+
+@pytest.fixture
+def torch_twins():
+    if not command.has_torch():
+        pytest.skip("PyTorch is optional")
+    program.require_torch()
+    from benchmarks import torch_twins
+
+    return torch_twins
 
 
 @pytest.mark.parametrize("input_shape", [(20, 6), (200, 1)])
@@ -36,10 +44,9 @@ def test_of_tfconv_and_of_keras_they_compute_the_same(
 
 @pytest.mark.parametrize("channels", [1, 6])
 @pytest.mark.parametrize("network", networks.NETWORKS)
-@needs_torch
-def test_those_of_pytorch_have_as_many_parameters(network, channels):
-    from benchmarks import torch_twins
-
+def test_those_of_pytorch_have_as_many_parameters(
+    network, channels, torch_twins
+):
     model = networks.NETWORKS[network]((200, channels), 5, tfconv)
     twin = torch_twins.build(network, channels, 5)
     assert sum(p.numel() for p in twin.parameters()) == sum(
@@ -48,7 +55,8 @@ def test_those_of_pytorch_have_as_many_parameters(network, channels):
 
 
 @pytest.mark.parametrize("network", networks.NETWORKS)
-@needs_torch
+@pytest.mark.filterwarnings("ignore:CUDA initialization")  # It finds no GPU.
+@pytest.mark.usefixtures("torch_twins")
 def test_those_of_pytorch_train(network):
     cell = training.Cell(network, 4, batch=2, steps=20, channels=6)
     trainer = training.make_trainer(cell, "torch", train_steps=2)

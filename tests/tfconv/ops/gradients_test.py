@@ -144,9 +144,9 @@ OTHER_FORMS = [
     Case(48, 1, 1, 60, batch=34),
     Case(9, 3, 2, 60, 2, padding="causal", batch=12),
     Case(14, 3, 2, 60, 2, padding="causal", batch=12),
-    Case(101, 8, 1, 9, batch=1),
+    Case(33, 2, 1, 9, batch=1),
     Case(34, 8, 2, 9, padding="causal", batch=1),
-    Case(47, 64, 4, 9, padding="same", batch=1),
+    Case(12, 256, 4, 3, padding="same", batch=1),
 ]
 
 
