@@ -102,6 +102,9 @@ class Rule:
 
 
 _ONE_OUTPUT = {"multiplier": (1, 1)}
+_TWICE = {"multiplier": (2, ANY)}
+_TWO = {"multiplier": (2, 2)}
+_MORE = {"multiplier": (3, ANY)}
 _PLAIN = _ONE_OUTPUT | {"stride": (1, 1)}
 
 _SHORT = {"taps": (1, 15)}
@@ -114,20 +117,28 @@ _DENSE = {"dilation": (1, 1), "stride": (1, 1)}
 # op's time divided by that of Form.REDUCED.
 _LITTLE = (
     # m=4 k=3 and 9: 2,000 elements 0.5 to 0.8, 25,000 0.8 to 1.07, 80,000 0.9,
-    # 100,000 1.15 to 1.4; k=31: 1,000 0.6 to 0.9, 3,000 0.8 to 1.1.
-    (90_000, _DILATED | _SHORT | {"multiplier": (3, ANY)}),
-    (3_000, _DILATED | {"multiplier": (3, ANY)}),
+    # 100,000 1.15 to 1.4; k=31: 1,000 0.6 to 0.9, 3,000 0.8 to 1.1. An EPYC of
+    # Zen 5: k=3 and 9: c=128 32,000 0.9 to 1.0, 64,000 1.1 to 1.2, c=256 16,000
+    # 0.8 to 1.0, 32,000 1.0 to 1.4; k=12 to 15: 32,000 0.9 to 1.0, 64,000 1.0
+    # to 2.7.
+    (90_000, _DILATED | _MORE | {"taps": (1, 11), "channels": (1, 127)}),
+    (90_000, _DILATED | _MORE | {"taps": (1, 5), "channels": (128, 255)}),
+    (50_000, _DILATED | _MORE | {"taps": (6, 11), "channels": (128, 255)}),
+    (20_000, _DILATED | _MORE | {"taps": (1, 11), "channels": (256, ANY)}),
+    (40_000, _DILATED | _MORE | {"taps": (12, 15)}),
+    (3_000, _DILATED | _MORE),
     # m=2 k=3 and 9: 3,000 0.8 to 1.1, 8,000 0.8 to 1.3, 25,000 1.0 to 1.5.
     (8_000, _DILATED | _SHORT | {"multiplier": (2, 2)}),
     # k=3: 6,000 0.9, 25,000 0.9 to 1.1, c=256 60,000 0.8, 100,000 1.0 to 1.5;
     # c=1 d=2, k=3 and 9: 2,000 0.7, 16,000 0.96 to 1.3.
     (30_000, _DILATED | {"taps": (1, 5), "channels": (2, ANY)}),
-    (70_000, _DILATED | {"taps": (1, 3), "channels": (64, ANY)}),
+    # Of one output. m=2 (an EPYC of Zen 5) c=64 to 512 32,000 1.1 to 1.3.
+    (70_000, _DILATED | _ONE_OUTPUT | {"taps": (1, 3), "channels": (64, ANY)}),
     (12_000, {"dilation": (2, 2), "channels": (1, 1)} | _SHORT),
     # c=1 k=21 and 63: m=4 16,000 0.65 to 0.8, 128,000 1.0 to 1.9; m=2 8,000 0.8
     # to 1.1. m=1: c=1 2,000 0.8 to 1.0, c=3 1,000 0.7 to 1.1.
     (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 2)}),
-    (7_000, _STRIDED | _SHORT | {"multiplier": (3, ANY)}),
+    (7_000, _STRIDED | _SHORT | _MORE),
     (3_000, _STRIDED | _ONE_OUTPUT | {"channels": (1, 5)}),
     # k=31 16,000 0.8, k=63 1.1.
     (20_000, _STRIDED | _ONE_OUTPUT | {"channels": (2, 2)}),
@@ -135,12 +146,40 @@ _LITTLE = (
     # 1.1, 25,000 1.0 to 1.5; m=4 c=3 1,000 0.6 to 1.0, 10,000 1.2.
     (30_000, _DENSE | _LONG | _ONE_OUTPUT | {"channels": (2, 5)}),
     (10_000, _DENSE | _LONG | _ONE_OUTPUT | {"channels": (6, 8)}),
-    (5_000, _DENSE | _LONG | {"multiplier": (3, ANY), "channels": (1, 5)}),
+    (5_000, _DENSE | _LONG | _MORE | {"channels": (1, 5)}),
+)
+
+# And likewise of multipliers, of kernels below 20 taps; 0: eager mode.
+_LITTLE_MULTIPLIED = (
+    (0, {}),
+    # One example: c=8 k=9 0.51 -> 0.61. An EPYC of Zen 5, also below: c=16 and
+    # 40 k=3 and 9: m=2 0.9 to 1.15, m=4 0.7 to 1.05; c=3 k=15: m=2 24,000 0.9
+    # to 1.0, 64,000 1.1 and k=19 1.3, c=1 1.5; m=4 64,000 0.8 to 1.0.
+    (100_000, _TWO | {"channels": (1, 5), "taps": (1, 14)}),
+    (30_000, _TWO | {"channels": (1, 5)}),
+    (100_000, _MORE | {"channels": (1, 5)}),
+    (100_000, {"channels": (6, 63), "taps": (1, 9)}),
+    # k=12 to 14: m=2 8,000 to 16,000 0.9 to 1.1, 32,000 1.0 to 1.1, 64,000 1.1
+    # to 6; m=4 64,000 0.8 to 1.1, k=14 1.0 to 3.3. k=15 and 19: 8,000 0.8 to
+    # 1.6, 16,000 0.7 to 2.0, 32,000 1.2 to 1.7, 64,000 1.7 to 7.
+    (100_000, _MORE | {"channels": (6, 63), "taps": (10, 13)}),
+    (25_000, {"taps": (10, ANY)}),
+    # c=64 to 512: m=2 16,000 0.9 to 1.3, 32,000 1.0 to 1.2, 64,000 1.05 to 1.9.
+    (25_000, _TWO),
+    # m=4: s=2 64,000 0.7 to 1.0; else 16,000 0.7 to 1.15, 32,000: c=128 0.8 to
+    # 1.0, c=256 1.0 to 1.4; 64,000: c=64 1.0 to 1.1, c=128 0.9 to 1.2.
+    # k=15: s=2 32,000 c=40 0.9, c=8 1.1; 64,000 1.2 to 1.8; s=4 64,000 0.7 to
+    # 1.0.
+    (100_000, _MORE | _STRIDED | {"taps": (1, 13)}),
+    (100_000, _MORE | {"stride": (4, ANY)}),
+    (40_000, _MORE | _STRIDED | {"channels": (17, ANY)}),
+    (100_000, _MORE | {"channels": (64, 127), "taps": (1, 13)}),
+    (100_000, _MORE | {"channels": (128, 255), "taps": (1, 5)}),
+    (50_000, _MORE | {"channels": (64, 255)}),
+    (25_000, _MORE),
 )
 
 # Multipliers with a stride that the native op is not slow for.
-_TWICE = {"multiplier": (2, ANY)}
-_MORE = {"multiplier": (3, ANY)}
 _FROM_4 = {"stride": (4, ANY)}
 _STRIDED_NATIVE = (
     # s=2 m=4: c=64 k=3 even, k=5 5.7 -> 6.6, k=9 7.5 -> 5.8; c=8 3.1 -> 3.7;
@@ -165,7 +204,6 @@ _STRIDED_NATIVE = (
 )
 
 # Multipliers without a stride, native / reduced.
-_TWO = {"multiplier": (2, 2)}
 _MULTIPLIED_REDUCED = (
     # k=3, 5, 9, 14: c=64 1.8, 1.7, 2.4, 2.7; c=16 1.9, 1.5, 2.0, 2.1; c=8 1.0,
     # 1.2, 2.0, 1.8; c=5 1.1, 1.2, 1.2, 1.5; c=3 0.9, 0.8, 1.1, 1.1; c=2 0.9,
@@ -223,8 +261,10 @@ OPERATION = (
     *(Rule(Form.NATIVE, **_STRIDED | bounds) for bounds in _STRIDED_NATIVE),
     # k=31, native / reduced: c=64 m=2 16, c=8 m=4 4.0, c=1 m=2 3.9, m=4 2.7.
     Rule(Form.REDUCED, multiplier=(2, ANY), taps=(20, ANY)),
-    # One example: c=8 k=9 0.51 -> 0.61.
-    Rule(Form.NATIVE, multiplier=(2, ANY), elements=(0, 100_000)),
+    *(
+        Rule(Form.NATIVE, elements=(0, most), **_TWICE | bounds)
+        for most, bounds in _LITTLE_MULTIPLIED
+    ),
     # m=4: c=80 k=3 5.8 -> 7.2, k=5 even.
     Rule(
         Form.NATIVE,
