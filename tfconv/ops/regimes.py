@@ -135,6 +135,8 @@ _LITTLE = (
     # Of one output. m=2 (an EPYC of Zen 5) c=64 to 512 32,000 1.1 to 1.3.
     (70_000, _DILATED | _ONE_OUTPUT | {"taps": (1, 3), "channels": (64, ANY)}),
     (12_000, {"dilation": (2, 2), "channels": (1, 1)} | _SHORT),
+    # k=3 and 5 (an EPYC of Zen 5): 16,000 0.9 to 1.0, 24,000 1.0 to 1.1.
+    (20_000, {"dilation": (2, 2), "channels": (1, 1), "taps": (1, 5)}),
     # c=1 k=21 and 63: m=4 16,000 0.65 to 0.8, 128,000 1.0 to 1.9; m=2 8,000 0.8
     # to 1.1. m=1: c=1 2,000 0.8 to 1.0, c=3 1,000 0.7 to 1.1.
     (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 2)}),
