@@ -10,6 +10,7 @@ import tensorflow as tf
 from tfconv.ops.reduction import Rows
 from tfconv.ops.reduction import ceil_divide
 from tfconv.ops.reduction import length
+from tfconv.ops.reduction import rows_apart
 from tfconv.ops.reduction import rows_of
 from tfconv.ops.reduction import tree_sum
 from tfconv.ops.reduction import window
@@ -110,7 +111,7 @@ def _of_dilated(inputs, upstream, taps, left, dilation) -> tf.Tensor:
     most_frames = _MOST_FRAMES
     if _as_examples(taps, channels, dilation):
         inputs, upstream = (
-            _apart(each, dilation, channels) for each in (inputs, upstream)
+            rows_apart(each, dilation) for each in (inputs, upstream)
         )
         if taps <= _MOST_FRAMES_OF_EXAMPLES:
             most_frames = _MOST_FRAMES_OF_EXAMPLES
@@ -127,13 +128,6 @@ def _as_examples(taps: int, channels: int, dilation: int) -> bool:
         channels >= _MIN_CHANNELS_OF_EXAMPLES
         and channels * taps >= _MIN_SUMS_OF_EXAMPLES
     )
-
-
-def _apart(rows, dilation: int, channels: int) -> tf.Tensor:
-    """[b, t, d*c] -> [b*d, t, c]."""
-    steps = length(rows)
-    apart = tf.reshape(rows, [-1, steps, dilation, channels])
-    return tf.reshape(tf.transpose(apart, [0, 2, 1, 3]), [-1, steps, channels])
 
 
 def _of_frames(

@@ -159,6 +159,22 @@ def rows_of(inputs: tf.Tensor, size: int) -> tf.Tensor:
     )
 
 
+def rows_apart(rows: tf.Tensor, size: int) -> tf.Tensor:
+    """[b, t, size * c] -> [b * size, t, c]."""
+    steps, channels = length(rows), rows.shape[2] // size
+    frames = tf.reshape(rows, [-1, steps, size, channels])
+    return tf.reshape(tf.transpose(frames, [0, 2, 1, 3]), [-1, steps, channels])
+
+
+def rows_together(apart: tf.Tensor, size: int) -> tf.Tensor:
+    """[b * size, t, c] -> [b, t * size, c]."""
+    steps, channels = length(apart), apart.shape[2]
+    frames = tf.reshape(apart, [-1, size, steps, channels])
+    return tf.reshape(
+        tf.transpose(frames, [0, 2, 1, 3]), [-1, steps * size, channels]
+    )
+
+
 def window(inputs: tf.Tensor, start: int, size) -> tf.Tensor:
     """`size` time steps from `start` on; zeros where there are no inputs.
 

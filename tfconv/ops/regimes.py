@@ -430,6 +430,13 @@ XLA = (
     # 12. With a stride: m=4 s=2 k=9 3.9 -> 2.2, m=8 s=4 k=9 3.6 -> 2.8, m=32
     # s=160 k=400 120 -> 2.8.
     Rule(Form.TOEPLITZ, taps=(20, ANY), **_MULTIPLIED, **_ONE),
+    # The frames between two taps as examples, k=31: m=2: d=2 3.7 -> 3.0, d=4
+    # 3.5 -> 2.9; m=4: d=2 6.0 -> 4.6, d=4 6.8 -> 5.4, d=8 6.1 -> 5.4.
+    Rule(
+        Form.TOEPLITZ,
+        taps=(28, ANY),
+        **_MULTIPLIED | _ONE | {"dilation": (2, ANY)},
+    ),
     Rule(Form.TOEPLITZ, taps=(9, ANY), stride=(2, ANY), **_MULTIPLIED, **_ONE),
     # c=2 k=24 2.2 -> 2.6, k=31 3.0 -> 2.0, k=63 15 -> 3.0; c=3 k=31 6.0 -> 3.9,
     # k=63 8.9 -> 4.7, s=2 k=63 4.9 -> 3.5. m=2: c=2 k=15 6.6 -> 3.6, c=3 k=9

@@ -86,11 +86,7 @@ def depthwise_conv1d(
         inputs = _at_least_one_window(inputs, steps, geometry)
     regime = Regime.of(inputs, kernel, geometry)
     if regimes.choose(regimes.XLA, regime) is Form.TOEPLITZ:
-        left, _ = geometry.pads(steps)
-        windows = geometry.output_steps(steps)
-        return toeplitz.convolve(
-            inputs, kernel, left, windows, geometry.strides
-        )
+        return _by_products(inputs, kernel, geometry)
     pads = geometry.pads(steps)
     # What comes before writes them where the padding is: a copy of its own for
     # each of y and dw is spared, and so are the loops of what is cut. Training
@@ -103,6 +99,25 @@ def depthwise_conv1d(
         pads = (0, 0)
     core = _Taps(geometry.strides, geometry.dilation_rate, ahead)
     return reduction.convolve(core, inputs, kernel, pads)
+
+
+def _by_products(inputs, kernel, geometry: Geometry) -> tf.Tensor:
+    """With Toeplitz matrices; the frames between two taps are examples."""
+    steps = length(inputs)
+    left, _ = geometry.pads(steps)
+    windows = geometry.output_steps(steps)
+    dilation = geometry.dilation_rate
+    if dilation == 1:
+        return toeplitz.convolve(
+            inputs, kernel, left, windows, geometry.strides
+        )
+    rows = ceil_divide(windows, dilation)
+    inputs = window(inputs, -left, (rows + kernel.shape[0] - 1) * dilation)
+    inputs = reduction.rows_of(inputs, dilation)
+    inputs = reduction.rows_apart(inputs, dilation)
+    outputs = toeplitz.convolve(inputs, kernel, 0, rows, 1)
+    outputs = reduction.rows_together(outputs, dilation)
+    return window(outputs, 0, windows)
 
 
 def _at_least_one_window(inputs, steps, geometry: Geometry) -> tf.Tensor:
@@ -158,12 +173,9 @@ class _Taps:
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         taps, channels, multiplier = kernel.shape
-        if channels == 1 < multiplier and self.stride == self.dilation == 1:
-            return _input_gradient_of_one_channel(upstream, kernel, pads)
-        # One dilated channel: k=31: m=2: d=2 4.8 -> 2.5 ms, d=8 6.0 -> 1.8; m=4
-        # d=4 5.2 -> 3.3, k=9 5.4 -> 2.7.
-        apart = channels == 1 or (multiplier > 2 and _is_apart(kernel))
-        if self.stride == 1 < multiplier and apart:
+        if channels == self.stride == 1 < multiplier:
+            return self._input_gradient_of_one(upstream, kernel, pads, steps)
+        if self.stride == 1 and multiplier > 2 and _is_apart(kernel):
             return self._input_gradient_apart(upstream, kernel, pads, steps)
         gradient = self._input_gradient(
             upstream,
@@ -194,6 +206,38 @@ class _Taps:
             for each in tf.unstack(upstream, axis=3)
         ]
         return tf.concat(apart, axis=2)
+
+    def _input_gradient_of_one(self, upstream, kernel, pads, steps):
+        """[b, t', m] x [k, 1, m] -> [b, t, 1], of one signal of m * t' frames.
+
+        Summing the multiplier after the taps is slow (k=9: m=2 2.7 -> 0.5 ms,
+        d=2 2.2 -> 1.2; m=4 d=4 2.9 -> 2.0; k=31: m=2 9.0 -> 1.3, m=4 4.7 ->
+        4.1, but d=4 2.9 -> 4.0).
+        """
+        taps, _, multiplier = kernel.shape
+        reach = self._span(taps) - 1
+        if self.dilation == 1:
+            # The signal is convolved with all the weights in a row.
+            flat = tf.reshape(upstream, [-1, length(upstream) * multiplier, 1])
+            kernel = tf.reshape(
+                tf.transpose(kernel[::-1], [0, 2, 1]), [taps * multiplier, 1, 1]
+            )
+            left, right = ((reach - pad) * multiplier for pad in pads)
+            return _Taps(multiplier, 1).convolve(flat, kernel, (left, right))
+        upstream = window(upstream, pads[0] - reach, steps + reach)
+        flat = tf.reshape(upstream, [-1, (steps + reach) * multiplier, 1])
+        each = (steps - 1 + reach) * multiplier + 1
+        gradients = [
+            sum_of_taps(
+                window(flat, output, each),
+                Weights(kernel[:, :, output]).backwards(),
+                steps,
+                stride=multiplier,
+                dilation=self.dilation * multiplier,
+            )
+            for output in range(multiplier)
+        ]
+        return reduction.tree_sum(gradients)
 
     def _input_gradient_apart(self, upstream, kernel, pads, steps) -> tf.Tensor:
         """As one sum of [m, b, t', c] x [k, m, 1, 1, c], then over m."""
@@ -327,21 +371,6 @@ class _Taps:
         reached = (count - 1) * self.stride + self._span(weights.taps)
         inputs = window(inputs, begin * self.stride - left, reached)
         return sum_of_taps(inputs, weights, count, self.stride, self.dilation)
-
-
-def _input_gradient_of_one_channel(upstream, kernel, pads) -> tf.Tensor:
-    """[b, t', m] x [k, 1, m] -> [b, t, 1], as of one signal of m * t' frames.
-
-    Summing the multiplier after the taps is slow (m=2: k=9 2.7 -> 0.5 ms, k=31
-    9.0 -> 1.3; m=4: k=31 4.7 -> 4.1).
-    """
-    taps, _, multiplier = kernel.shape
-    flat = tf.reshape(upstream, [-1, length(upstream) * multiplier, 1])
-    kernel = tf.reshape(
-        tf.transpose(kernel[::-1], [0, 2, 1]), [taps * multiplier, 1, 1]
-    )
-    left, right = ((taps - 1 - pad) * multiplier for pad in pads)
-    return _Taps(multiplier, 1).convolve(flat, kernel, (left, right))
 
 
 def _with_zeros_between(inputs, stride: int) -> tf.Tensor:
