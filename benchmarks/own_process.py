@@ -62,12 +62,11 @@ def _peak() -> int:
 
 
 def _main() -> None:
-    from benchmarks import program
     from benchmarks import training
 
     cell, variant = json.loads(sys.argv[1])
     if variant == "torch":
-        program.require_torch()
+        from benchmarks import torch_twins  # noqa: F401
     before = _peak()
     step = training.make_trainer(training.Cell(**cell), variant, _TRAIN_STEPS)
     first_step = step()

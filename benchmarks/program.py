@@ -88,19 +88,12 @@ def require_matplotlib() -> None:
 
 
 def require_torch() -> None:
-    """Imports PyTorch with threads that sleep while they wait.
+    """Imports PyTorch now, not after an hour of measuring.
 
     Raises:
         UsageError: if it is not installed.
     """
-    # By default they spin, and take the cores from TensorFlow's threads, and
-    # from each other if anything else runs: steps of 20 ms then last seconds.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    # PyTorch imports Triton for its optimizers, whether or not it compiles
-    # anything; beside TensorFlow that is a segmentation fault (Triton 3.8). So
-    # it finds none, as where none is installed.
-    sys.modules.setdefault("triton", None)
-    _require("torch", "torch", "PyTorch")
+    _require("benchmarks.torch_twins", "torch", "PyTorch")
 
 
 def _require(module: str, flag: str, package: str) -> None:
@@ -110,13 +103,6 @@ def _require(module: str, flag: str, package: str) -> None:
         raise UsageError(
             f"--{flag} needs {package}: pip install -e '.[benchmark]'"
         ) from error
-
-
-def cores() -> int:
-    """The cores that this process may use, and TensorFlow's threads."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def run(main: Callable[[], None]) -> None:

@@ -19,6 +19,7 @@ import rich.console
 import rich.progress
 import rich.table
 
+from benchmarks import machine
 from benchmarks import program
 from benchmarks import timing
 from benchmarks.timing import Timing
@@ -224,7 +225,7 @@ def _machine() -> dict:
         versions["torch"] += f" (OMP_WAIT_POLICY={policy})"
     return {
         "cpu": _cpu(),
-        "cores": program.cores(),
+        "cores": machine.cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions,

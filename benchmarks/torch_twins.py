@@ -1,5 +1,19 @@
 """The same convolution and the same networks in PyTorch, channels first."""
 
+# ruff: noqa: E402, since PyTorch comes after what it reads.
+
+import os
+import sys
+
+# PyTorch reads it when it is imported. By default its threads spin while they
+# wait, and take the cores from TensorFlow's, and from each other if anything
+# else runs: steps of 20 ms then last seconds.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# PyTorch imports Triton for its optimizers, whether or not it compiles
+# anything; beside TensorFlow that is a segmentation fault (Triton 3.8). So it
+# finds none, as where none is installed.
+sys.modules.setdefault("triton", None)
+
 import itertools
 import time
 from collections.abc import Callable
@@ -10,10 +24,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import machine
 from benchmarks import networks
-from benchmarks import program
 
-torch.set_num_threads(program.cores())
+torch.set_num_threads(machine.cores())
 
 
 def depthwise_variant(cell, data) -> Callable[[], list[torch.Tensor]]:

@@ -6,7 +6,6 @@ import pytest
 
 import tfconv
 from benchmarks import networks
-from benchmarks import program
 from benchmarks import training
 from tests.benchmarks import command
 
@@ -20,7 +19,6 @@ CASES = [
 def torch_twins():
     if not command.has_torch():
         pytest.skip("PyTorch is optional")
-    program.require_torch()
     from benchmarks import torch_twins
 
     return torch_twins
