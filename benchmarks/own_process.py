@@ -66,6 +66,7 @@ def _main() -> None:
 
     cell, variant = json.loads(sys.argv[1])
     if variant == "torch":
+        # So that its memory is not counted.
         from benchmarks import torch_twins  # noqa: F401
     before = _peak()
     step = training.make_trainer(training.Cell(**cell), variant, _TRAIN_STEPS)

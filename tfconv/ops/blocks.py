@@ -156,16 +156,7 @@ def _of_frames(
         blocks = min(windows - left, steps - size + 1) // size
         if blocks >= _MIN_BLOCKS_PER_FRAME * size:
             return _with_edges_apart(inputs, upstream, taps, left, size, blocks)
-    size = _size_when_padded(windows, part, channels, most)
-    if (
-        isinstance(windows, int)
-        and channels >= _MIN_CHANNELS_OF_A_DIVISOR
-        and windows % size
-    ):
-        smaller = ceil_divide(taps, ceil_divide(taps, part) + 1)
-        other = _size_when_padded(windows, smaller, channels, most)
-        if not windows % other:
-            part, size = smaller, other
+    part, size = _part_and_size_when_padded(windows, taps, part, channels, most)
     gradients = [
         _padded(inputs, upstream, min(part, taps - tap), left - tap, size)
         for tap in range(0, taps, part)
@@ -237,6 +228,19 @@ def _size_when_padded(windows, taps: int, channels: int, most: int) -> int:
     most = min(2 * least, most)
     least = min(least, max(taps, ceil_divide(most, 2)))
     return min(range(least, max(least, most) + 1), key=cost)
+
+
+def _part_and_size_when_padded(
+    windows, taps: int, part: int, channels: int, most: int
+) -> tuple[int, int]:
+    """Taps to deal with at once, those or fewer, and frames of a block."""
+    size = _size_when_padded(windows, part, channels, most)
+    if isinstance(windows, int) and channels >= _MIN_CHANNELS_OF_A_DIVISOR:
+        smaller = ceil_divide(taps, ceil_divide(taps, part) + 1)
+        other = _size_when_padded(windows, smaller, channels, most)
+        if windows % size and not windows % other:
+            return smaller, other
+    return part, size
 
 
 def _padded(inputs, upstream, taps, left, size) -> tf.Tensor:

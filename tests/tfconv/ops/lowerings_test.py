@@ -40,6 +40,20 @@ def check(case, found):
     case.check_kernel_gradient(dw, x, dy)
 
 
+def check_under_xla(case, around=lambda convolve: convolve):
+    """Checks what XLA compiles of a convolution, or of what is around it."""
+
+    def convolve(x, w):
+        return tfconv.depthwise_conv1d(x, w, **case.window)
+
+    run = tf.function(
+        forward_and_gradients(around(convolve)),
+        jit_compile=True,
+        autograph=False,
+    )
+    check(case, run(*(tf.constant(o) for o in case.operands())))
+
+
 @st.composite
 def case_of_many_forms(draw):
     """A case in which, across the draws, each form of each lowering runs.
@@ -151,16 +165,7 @@ def test_wide_layers_a_batch_of_one_and_short_kernels():
         Case(3, channels=64, steps=100, batch=16),
         Case(2, channels=16, steps=97, batch=32, strides=2),
     ):
-        run = tf.function(
-            forward_and_gradients(
-                lambda x, w, case=case: tfconv.depthwise_conv1d(
-                    x, w, **case.window
-                )
-            ),
-            jit_compile=True,
-            autograph=False,
-        )
-        check(case, run(*(tf.constant(o) for o in case.operands())))
+        check_under_xla(case)
 
 
 def test_inputs_that_xla_pads_where_they_are_computed():
@@ -173,16 +178,7 @@ def test_inputs_that_xla_pads_where_they_are_computed():
         Case(9, channels=1, steps=500, padding="same"),
         Case(9, channels=8, steps=300, padding="causal", dilation_rate=2),
     ):
-
-        def convolve(x, w, case=case):
-            return tfconv.depthwise_conv1d(x, w, **case.window)
-
-        run = tf.function(
-            forward_and_gradients(of_computed(convolve)),
-            jit_compile=True,
-            autograph=False,
-        )
-        check(case, run(*(tf.constant(o) for o in case.operands())))
+        check_under_xla(case, around=of_computed)
 
 
 @pytest.mark.parametrize("batch", [0, 1, 32])
