@@ -138,6 +138,10 @@ class _Native:
     stride: int = 1
     phases: int = 1
 
+    @property
+    def _products(self) -> toeplitz.Products:
+        return toeplitz.Products(self.stride)
+
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         if self.phases > 1:
             kernel = tf.tile(kernel, [1, self.phases, 1])
@@ -151,20 +155,20 @@ class _Native:
                 pads,
             )
         if inputs.shape[1] is not None:
-            windows = (inputs.shape[1] + sum(pads) - taps) // self.stride + 1
             if form is Form.TOEPLITZ:
-                return toeplitz.convolve(inputs, kernel, pads[0], windows)
-            count = segments.number(
-                channels, windows * self.stride, taps, self.stride
-            )
+                return self._products.convolve(inputs, kernel, pads)
+            windows = inputs.shape[1] + sum(pads) - taps + 1
+            count = segments.number(channels, windows, taps)
             if form is Form.SEGMENTS and count > 1:
-                return segments.convolve(
-                    inputs, kernel, pads, count, self.stride
-                )
+                return segments.convolve(inputs, kernel, pads, count)
         return native.convolve(inputs, kernel, pads, self.stride)
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         multiplier = kernel.shape[2]
+        regime = Regime(*kernel.shape, self.stride, self.phases)
+        form = regimes.choose(regimes.INPUT_GRADIENT, regime)
+        if form is Form.TOEPLITZ and upstream.shape[1] is not None:
+            return self._products.input_gradient(upstream, kernel, pads, steps)
         upstreams = _of_each_multiple(upstream, multiplier)
         kernels = tf.split(kernel, multiplier, axis=2)
         gradients = [
@@ -177,8 +181,13 @@ class _Native:
         channels = inputs.shape[2]
         multiplier = upstream.shape[2] // channels
         regime = Regime(taps, channels, multiplier, self.stride)
-        table = regimes.MULTIPLIED_KERNEL_GRADIENT
-        if multiplier > 1 and regimes.choose(table, regime) is Form.NATIVE:
+        form = Form.APART
+        if multiplier > 1:
+            form = regimes.choose(regimes.MULTIPLIED_KERNEL_GRADIENT, regime)
+        steps_known = None not in (inputs.shape[1], upstream.shape[1])
+        if form is Form.TOEPLITZ and steps_known:
+            return self._products.kernel_gradient(inputs, upstream, taps, pads)
+        if form is Form.NATIVE:
             return self._of_all_phases(
                 native.kernel_gradient(
                     inputs, upstream, taps, pads, self.stride
@@ -203,21 +212,9 @@ class _Native:
         return tf.reduce_sum(gradient, axis=1)
 
     def _input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
-        taps, channels, _ = kernel.shape
-        left, right = pads
         if self.stride == 1:
-            flipped = (taps - 1 - left, taps - 1 - right)
+            flipped = tuple(kernel.shape[0] - 1 - pad for pad in pads)
             return self.convolve(upstream, kernel[::-1], flipped)
-        regime = Regime(taps, channels, 1, self.stride)
-        form = regimes.choose(regimes.INPUT_GRADIENT, regime)
-        if form is Form.SEGMENTS and isinstance(steps, int):
-            count = segments.number(
-                channels, steps, taps + self.stride, self.stride
-            )
-            if count > 1:
-                return segments.input_gradient(
-                    upstream, kernel, pads, count, self.stride, steps
-                )
         return native.input_gradient(upstream, kernel, pads, self.stride, steps)
 
     def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
@@ -235,6 +232,9 @@ class _Native:
             return native.kernel_gradient(
                 inputs, upstream, taps, pads, self.stride
             )
+        steps_known = None not in (inputs.shape[1], upstream.shape[1])
+        if form is Form.TOEPLITZ and steps_known:
+            return self._products.kernel_gradient(inputs, upstream, taps, pads)
         if self.stride > 1:
             wide = form is Form.WIDTH
             return self._kernel_gradient_of_rows(
@@ -244,9 +244,6 @@ class _Native:
             return native.kernel_gradient_over_height(
                 inputs, upstream, taps, pads, self.phases
             )
-        steps_known = None not in (inputs.shape[1], upstream.shape[1])
-        if form is Form.TOEPLITZ and steps_known:
-            return toeplitz.kernel_gradient(inputs, upstream, taps, pads[0])
         if form is Form.SEGMENTS and steps_known:
             count = segments.number(channels, upstream.shape[1], taps)
             if count > 1:

@@ -137,13 +137,11 @@ _LITTLE = (
     (12_000, {"dilation": (2, 2), "channels": (1, 1)} | _SHORT),
     # k=3 and 5 (an EPYC of Zen 5): 16,000 0.9 to 1.0, 24,000 1.0 to 1.1.
     (20_000, {"dilation": (2, 2), "channels": (1, 1), "taps": (1, 5)}),
-    # c=1 k=21 and 63: m=4 16,000 0.65 to 0.8, 128,000 1.0 to 1.9; m=2 8,000 0.8
-    # to 1.1. m=1: c=1 2,000 0.8 to 1.0, c=3 1,000 0.7 to 1.1.
-    (20_000, _STRIDED | {"multiplier": (2, ANY), "channels": (1, 2)}),
+    # m=1: c=3 1,000 0.7 to 1.1; c=2 of 16,000 k=31 0.8, with products 0.9, k=63
+    # 1.1, of 32,000 k=20 and 31 0.5 to 1.1.
     (7_000, _STRIDED | _SHORT | _MORE),
-    (3_000, _STRIDED | _ONE_OUTPUT | {"channels": (1, 5)}),
-    # k=31 16,000 0.8, k=63 1.1.
-    (20_000, _STRIDED | _ONE_OUTPUT | {"channels": (2, 2)}),
+    (3_000, _STRIDED | _ONE_OUTPUT | {"channels": (3, 5)}),
+    (50_000, _STRIDED | _ONE_OUTPUT | {"channels": (2, 2)}),
     # k=18 to 63: c=3 10,000 and 20,000 0.7 to 0.9, 48,000 2; c=8 3,000 0.7 to
     # 1.1, 25,000 1.0 to 1.5; m=4 c=3 1,000 0.6 to 1.0, 10,000 1.2.
     (30_000, _DENSE | _LONG | _ONE_OUTPUT | {"channels": (2, 5)}),
@@ -195,10 +193,9 @@ _STRIDED_NATIVE = (
     _MORE | {"taps": (10, 14), "channels": (6, 31)},
     _MORE | {"taps": (1, 15), "channels": (1, 5)},
     _TWICE | {"taps": (1, 9), "stride": (3, ANY)},
-    # k=11 to 17, native / reduced: c=1 0.4 to 1.1; m=4: c=3 s=2 0.5, from k=15
+    # k=11 to 17, native / reduced: m=4: c=3 s=2 0.5, from k=15
     # on 0.8 to 3, s=4 0.5 to 0.8, and k=11 for all; m=2: c=3 0.5 to 0.8, from
     # k=15 on 0.9 to 5; s=7 c=3 and 8 0.5 to 0.7.
-    _TWICE | {"taps": (1, 19), "channels": (1, 1)},
     _TWICE | {"taps": (1, 14), "channels": (1, 5)},
     _TWICE | {"taps": (1, 12), "channels": (6, 15)} | _FROM_4,
     _MORE | {"taps": (1, 19), "channels": (1, 5)} | _FROM_4,
@@ -226,22 +223,34 @@ _MULTIPLIED_REDUCED = (
     _MORE | {"taps": (15, ANY)},
 )
 
-# A single channel with a stride, native / reduced.
-_STRIDED_SINGLE_NATIVE = (
-    # 32,000 elements 0.8 to 1.0, 64,000 1.0 to 1.2.
-    {"taps": (1, 11), "elements": (0, 50_000)},
-    # 16,000 0.8 to 1.0, 32,000 1.1.
-    {"taps": (1, 15), "elements": (0, 25_000)},
-    # k=31 and 63: 8,000 0.8 to 1.2, 16,000 0.9 to 1.5. Eager: k=31 512,000 1.1,
-    # 32,000 0.3; k=63 2.0, 0.4.
-    {"elements": (0, 10_000)},
-    # k=9: s=2 1.4, s=3 and 4 even, s=8 0.9; k=15: s=8 1.2. Of an Intel Xeon,
-    # k=9 s=4 0.65.
-    {"taps": (1, 11), "stride": (3, ANY)},
+# Blocks times matrices, of a single channel and of strided multipliers of few:
+# y + dx + dw of the form that else is fastest, mostly native -> of products.
+_SINGLE = {"channels": (1, 1), "dilation": (1, 1)}
+_FEW_STRIDED = _STRIDED | _TWICE | {"channels": (2, 3), "taps": (20, ANY)}
+_PRODUCTS = (
+    # m=1: 1.82 -> 1.41 ms of y with k=12; k=15 even, k=31 2.7 -> 2.5; of 16,000
+    # elements k=15 0.94 -> 0.69, 32,000 1.06 -> 0.73.
+    _SINGLE | {"taps": (12, ANY)},
+    # s=2: k=9 2.3 -> 2.1, k=15 2.7 -> 1.9, k=31 2.7 -> 1.8; s=4: k=9 even, k=15
+    # 3.4 -> 2.0, k=31 2.9 -> 1.9; k=5 even, 1.4 -> 1.7; of 3,200 elements k=9
+    # 0.57 -> 0.44, k=31 0.73 -> 0.43.
+    _SINGLE | {"taps": (8, ANY), "stride": (2, 4)},
+    # m=2: k=9 4.9 -> 4.0, s=2 5.4 -> 3.2, s=4 2.5 -> 2.0, k=31 5.4 -> 4.2, s=2
+    # 5.3 -> 2.8; m=4: k=9 even, k=31 9.1 -> 6.4, s=4 8.6 -> 2.6; of 3,200
+    # elements k=9 0.62 to 0.79 -> 0.49 to 0.72; k=5 even, 4.5 -> 6.3.
+    _SINGLE | _TWO | {"taps": (8, ANY), "stride": (1, 4)},
+    _SINGLE | _MORE | {"taps": (10, ANY), "stride": (1, 4)},
+    # k=31: c=2 m=2 s=4 5.1 -> 3.7, m=4 s=2 15 -> 9.2; c=3 m=2 s=2 9.1 -> 6.3;
+    # k=20 0.65 to 1.07 times; of 16,000 elements 0.4 to 1.06. m=1 c=3 even.
+    _FEW_STRIDED,
 )
 
 # The sum y + dx + dw.
 OPERATION = (
+    *(
+        Rule(Form.REDUCED, elements=(1_000, ANY), **bounds)
+        for bounds in _PRODUCTS
+    ),
     *(
         Rule(Form.NATIVE, elements=(1, most), **bounds)
         for most, bounds in _LITTLE
@@ -295,19 +304,16 @@ OPERATION = (
     Rule(Form.NATIVE, stride=(2, 2), taps=(2, 10), channels=(8, 15)),
     Rule(Form.NATIVE, stride=(3, 3), taps=(2, 14), channels=(8, 15)),
     Rule(Form.REDUCED, stride=(2, 3), taps=(5, ANY), channels=(8, ANY)),
-    *(
-        Rule(Form.NATIVE, **_STRIDED | {"channels": (1, 1)} | bounds)
-        for bounds in _STRIDED_SINGLE_NATIVE
-    ),
+    # Eager, c=1, native / reduced: k=31 512,000 1.1, 32,000 0.3; k=63 2.0, 0.4.
+    Rule(Form.NATIVE, stride=(2, ANY), channels=(1, 1), elements=(0, 1_000)),
     Rule(Form.REDUCED, stride=(2, ANY), taps=(8, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
     Rule(Form.REDUCED, channels=(9, ANY), taps=(5, ANY)),
     # c=8 k=7 even, k=31 9.8 -> 3.1; c=1 k=3 1.1 -> 0.8, k=9 1.9 -> 0.9, k=31 14
-    # -> 1.9; of 100,000 elements c=1 k=3 even, k=9 a third less, of 60,000
-    # k=15 half; c=8 k=15 of 20,000 a quarter less. One example: c=1 k=9 0.33 ->
-    # 0.43, k=31 0.60 -> 0.42. Unknown steps: c=1 k=9 3.2 -> 5.7, k=31 18 -> 14;
-    # eager: c=1 k=9 5.4 -> 11, k=31 18 -> 10.
+    # -> 1.9; of 100,000 elements c=1 k=3 even, k=9 a third less; of 20,000 c=8
+    # k=15 a quarter less. One example: c=1 k=9 0.33 -> 0.43. Unknown steps: c=1
+    # k=9 3.2 -> 5.7, k=31 18 -> 14; eager: c=1 k=9 5.4 -> 11, k=31 18 -> 10.
     Rule(
         Form.REDUCED,
         taps=(3, ANY),
@@ -315,7 +321,6 @@ OPERATION = (
         elements=(100_000, ANY),
     ),
     Rule(Form.REDUCED, taps=(7, ANY), elements=(100_000, ANY)),
-    Rule(Form.REDUCED, taps=(12, ANY), channels=(1, 1), elements=(30_000, ANY)),
     Rule(Form.REDUCED, taps=(12, ANY), channels=(6, 8), elements=(20_000, ANY)),
     Rule(Form.REDUCED, taps=(20, ANY)),
 )
@@ -340,23 +345,15 @@ PHASES = (
     ),
 )
 
-# Both y and dx: c=1: k=9 s=2 2.0 -> 1.3, s=4 1.1 even, k=31 s=2 3.2 -> 1.5, s=4
-# 2.2 -> 1.4; of an Intel Xeon: k=9 s=2 4.7 -> 5.2, s=3 2.3 -> 3.5, s=4 3.1 ->
-# 4.9, k=15 s=4 2.8 -> 4.1, k=31 s=2 7.4 -> 4.2, s=4 5.5 -> 5.0. y + dx + dw:
-# c=2: k=15 even, k=31 s=2 2.2 -> 1.6, s=4 even, k=63 s=4 2.2 -> 1.6; the Xeon
-# even. c=3: k=31 s=2 2.7 -> 2.3, but there, y and dx, 3.9 -> 6.1.
-_STRIDED_SEGMENTS = tuple(
-    Rule(Form.SEGMENTS, **_STRIDED | _ONE_OUTPUT | bounds)
-    for bounds in (
-        {"channels": (1, 1), "stride": (2, 2)},
-        {"channels": (1, 1), "taps": (28, ANY)},
-        {"channels": (2, 2), "taps": (20, ANY), "stride": (2, 2)},
-        {"channels": (2, 2), "taps": (48, ANY)},
-    )
-)
-
 # y, and dx of stride 1.
 OUTPUTS = (
+    # c=1: k=12: m=1 s=2 1.5 -> 1.2, m=2 2.3 -> 2.0, s=2 2.1 -> 1.3, s=4 even;
+    # but m=4 k=15 2.6 -> 4.4, s=2 2.1 -> 2.4, k=20 even, k=31 3.8 -> 3.2, s=2
+    # 2.4 -> 2.1; k=9: m=2 1.7 even, s=2 1.7 -> 2.0, m=4 2.0 -> 3.0.
+    Rule(Form.NATIVE, channels=(1, 1), taps=(1, 19), **_MORE),
+    Rule(Form.NATIVE, channels=(1, 1), taps=(1, 11), **_TWO),
+    Rule(Form.TOEPLITZ, taps=(12, ANY), **_SINGLE),
+    Rule(Form.TOEPLITZ, **_FEW_STRIDED),
     # m=2: c=64 k=31 38 -> 2.8, k=9 2.4 -> 1.5; c=8 k=31 10 -> 2.1.
     # y + dx + dw: m=2 k=9: c=40 6.5 -> 6.0, c=256 11 -> 6.2; m=4 k=3: c=64 9.6
     # -> 8.4, c=256 18 -> 9.1; but c=40 even, c=8 m=2 k=3 even.
@@ -366,23 +363,20 @@ OUTPUTS = (
     # m=2: c=8: k=3 0.47 -> 0.36, k=9 0.77 -> 0.42; c=5 k=9 0.57 -> 0.43; c=3
     # k=9 0.53 -> 0.46, k=3 even.
     Rule(Form.REPEATED, multiplier=(2, 2), channels=(5, 31), stride=(1, 1)),
-    # Else as segments, y + dx + dw: c=1 k=31 1.5 -> 1.2, k=63 2.0 -> 1.9, k=400
-    # 13 -> 8; k=15 even. One example: k=21 0.40 -> 0.26, k=63 0.42 -> 0.30.
-    Rule(Form.TOEPLITZ, taps=(20, ANY), channels=(1, 1), **_PLAIN),
     # c=1: k=31 2.6 -> 0.8; y + dx + dw, k=3 1.1 -> 0.8, k=9 1.9 -> 0.9. c=2,
     # k=15 2.0 -> 1.4; c=3 k=15 1.4 -> 1.0, k=10 0.8 -> 0.9; c=4 k=31 3.9 ->
     # 2.6.
     Rule(Form.SEGMENTS, channels=(1, 1), **_PLAIN),
     Rule(Form.SEGMENTS, taps=(12, ANY), channels=(2, 4), **_PLAIN),
-    *_STRIDED_SEGMENTS,
 )
 
-# dx of a stride above 1.
-INPUT_GRADIENT = _STRIDED_SEGMENTS
+# dx of a multiplier or a stride.
+INPUT_GRADIENT = tuple(Rule(Form.TOEPLITZ, **bounds) for bounds in _PRODUCTS)
 
 # dw of a multiplier; else each output of a channel alone, as without one. The
 # native op has a cliff at 15 taps.
 MULTIPLIED_KERNEL_GRADIENT = (
+    *INPUT_GRADIENT,
     # One by one -> native, with dx, k=9: m=2: c=3 1.3 -> 0.8, c=8 1.2 -> 1.0,
     # c=16 even; m=4: c=8 2.5 -> 1.5; but c=40, Keras / ours, 1.2 -> 0.9.
     Rule(Form.NATIVE, stride=(1, 1), taps=(1, 14), channels=(1, 8)),
@@ -391,6 +385,7 @@ MULTIPLIED_KERNEL_GRADIENT = (
 
 # dw.
 KERNEL_GRADIENT = (
+    *INPUT_GRADIENT,
     # s=2: c=64 k=5 1.0 -> 0.6, k=9 1.6 -> 0.6, k=31 13 -> 1.1; s=3: k=9 1.2 ->
     # 0.6; but s=4: k=9 1.0 -> 2.4, k=31 (as channels) 1.3 -> 5.8.
     Rule(Form.WIDTH, stride=(2, 3), channels=(8, ANY)),
@@ -405,8 +400,6 @@ KERNEL_GRADIENT = (
     # Else as segments: c=3 k=9 0.63 -> 0.54, c=4 even; but c=1, y + dx + dw,
     # 1.2 -> 1.6.
     Rule(Form.NATIVE, channels=(3, 5), taps=(1, 9)),
-    # As the outputs.
-    Rule(Form.TOEPLITZ, taps=(20, ANY), dilation=(1, 1), channels=(1, 1)),
     # Else as the height: c=1 k=31 5.3 -> 1.0, c=3 k=31 1.5 -> 0.8, c=8 k=15
     # even, k=31 1.6 -> 1.4, k=63 3.2 -> 1.7.
     Rule(Form.SEGMENTS, channels=(1, 5)),
@@ -427,9 +420,13 @@ XLA = (
     # of an Intel Xeon 4.9 -> 6.3.
     Rule(Form.TOEPLITZ, taps=(64, ANY), **_ONE),
     # m=2: k=15 2.4 -> 3.4, k=31 4.8 -> 3.2; m=4 k=31 7.9 -> 4.2; m=8 k=63 51 ->
-    # 12. With a stride: m=4 s=2 k=9 3.9 -> 2.2, m=8 s=4 k=9 3.6 -> 2.8, m=32
-    # s=160 k=400 120 -> 2.8.
-    Rule(Form.TOEPLITZ, taps=(20, ANY), **_MULTIPLIED, **_ONE),
+    # 12. With a stride, beside sums of taps but for dx: s=4 m=4 k=14 2.5 ->
+    # 3.2, k=20 2.9 -> 4.9; k=24 even; k=31 to 48 from 2.6 -> 3.2 to 3.7 -> 2.8,
+    # of 32,000 elements even or a third less, and compiled in a fifth of the
+    # time; s=3 k=14 even, k=24 5.0 -> 4.4. m=32 s=160 k=400 120 -> 2.8.
+    Rule(Form.TOEPLITZ, taps=(20, ANY), stride=(1, 1), **_MULTIPLIED, **_ONE),
+    Rule(Form.TOEPLITZ, taps=(20, ANY), stride=(3, 3), **_MULTIPLIED, **_ONE),
+    Rule(Form.TOEPLITZ, taps=(28, ANY), stride=(2, ANY), **_MULTIPLIED, **_ONE),
     # The frames between two taps as examples, k=31: m=2: d=2 3.7 -> 3.0, d=4
     # 3.5 -> 2.9; m=4: d=2 6.0 -> 4.6, d=4 6.8 -> 5.4, d=8 6.1 -> 5.4.
     Rule(
@@ -437,7 +434,6 @@ XLA = (
         taps=(28, ANY),
         **_MULTIPLIED | _ONE | {"dilation": (2, ANY)},
     ),
-    Rule(Form.TOEPLITZ, taps=(9, ANY), stride=(2, ANY), **_MULTIPLIED, **_ONE),
     # c=2 k=24 2.2 -> 2.6, k=31 3.0 -> 2.0, k=63 15 -> 3.0; c=3 k=31 6.0 -> 3.9,
     # k=63 8.9 -> 4.7, s=2 k=63 4.9 -> 3.5. m=2: c=2 k=15 6.6 -> 3.6, c=3 k=9
     # even, k=31 13 -> 5.6.
@@ -448,6 +444,19 @@ XLA = (
     Rule(Form.TOEPLITZ, taps=(60, ANY), **_FEW),
     Rule(Form.TOEPLITZ, taps=(31, ANY), **_MULTIPLIED, **_FEW),
     Rule(Form.TAPS),
+)
+
+# Under XLA, dx of Form.TAPS -> Form.TOEPLITZ. k=9: m=2: s=2 1.8 -> 1.3, s=4 1.3
+# -> 0.9; m=4 s=2 3.6 -> 1.6; y + dx + dw: m=4: s=3 5.2 -> 4.0, s=8 2.8 -> 1.9,
+# k=3 even; of 3,000 elements a tenth more.
+XLA_INPUT_GRADIENT = (
+    Rule(
+        Form.TOEPLITZ,
+        taps=(9, ANY),
+        channels=(1, 1),
+        stride=(2, ANY),
+        **_MULTIPLIED,
+    ),
 )
 
 

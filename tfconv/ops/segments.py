@@ -8,51 +8,29 @@ from tfconv.ops import reduction
 _CHANNELS = 64
 
 
-def number(channels: int, steps: int, taps: int, stride: int = 1) -> int:
+def number(channels: int, steps: int, taps: int) -> int:
     """As many as fill the channels, each at least as long as its halo.
 
     Somewhat fewer, if they are whole: those spare padding and cutting off.
     """
     most = min(_CHANNELS // channels, steps // max(taps, 2))
     whole = (
-        count
-        for count in range(most, most // 2, -1)
-        if steps % (count * stride) == 0
+        count for count in range(most, most // 2, -1) if steps % count == 0
     )
     return next(whole, most)
 
 
-def convolve(inputs, kernel, pads, segments, stride=1) -> tf.Tensor:
+def convolve(inputs, kernel, pads, segments) -> tf.Tensor:
     """[b, t, c] x [k, c, 1] -> [b, t', c]."""
     taps = kernel.shape[0]
-    windows = (inputs.shape[1] + sum(pads) - taps) // stride + 1
+    windows = inputs.shape[1] + sum(pads) - taps + 1
     length = reduction.ceil_divide(windows, segments)
     outputs = native.convolve(
-        _overlapping(
-            inputs, pads[0], max(0, taps - stride), length * stride, segments
-        ),
+        _overlapping(inputs, pads[0], taps - 1, length, segments),
         tf.tile(kernel, [1, segments, 1]),
         (0, 0),
-        stride,
     )
     return _one_after_another(outputs, segments)[:, :windows]
-
-
-def input_gradient(upstream, kernel, pads, segments, stride, steps):
-    """[b, t', c] x [k, c, 1] -> [b, steps, c], segments of whole strides."""
-    taps = kernel.shape[0]
-    rows = reduction.Rows.of(taps, pads[0], stride)
-    length = reduction.ceil_divide(steps, stride * segments)
-    halo = rows.taps - 1
-    kernel = tf.pad(kernel, [[rows.before, rows.after], [0, 0], [0, 0]])
-    gradient = native.input_gradient(
-        _overlapping(upstream, halo - rows.left, halo, length, segments),
-        tf.tile(kernel, [1, segments, 1]),
-        (halo * stride, halo * stride),
-        stride,
-        length * stride,
-    )
-    return _one_after_another(gradient, segments)[:, :steps]
 
 
 def kernel_gradient(inputs, upstream, taps, pads, segments) -> tf.Tensor:

@@ -8,9 +8,12 @@ Where the inputs are not finite, the other outputs of a block are not either,
 since 0 * inf is not 0.
 """
 
+import dataclasses
+
 import tensorflow as tf
 
 from tfconv.ops.reduction import ceil_divide
+from tfconv.ops.reduction import window
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
 
@@ -20,55 +23,143 @@ from tfconv.ops.tracing import current_lowering
 _STEPS_OF_BLOCK = 32
 
 
-def convolve(inputs, kernel, left: int, windows: int, stride=1) -> tf.Tensor:
-    """[b, t, c] x [k, c, m] -> [b, windows, c*m]; t is known."""
-    batch, _, channels = inputs.shape
-    multiplier = kernel.shape[2]
-    outputs_of_block = max(1, _STEPS_OF_BLOCK // stride)
-    size = outputs_of_block * stride
-    blocks = ceil_divide(windows, outputs_of_block)
-    matrix = _toeplitz(kernel, outputs_of_block, stride)
-    products = [
-        _products(each, matrix[:, nth * size : (nth + 1) * size])
-        for nth, each in enumerate(
-            _blocks_behind(inputs, left, size, blocks, matrix.shape[1] // size)
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """The core of reduction.py, of time steps that are known.
+
+    Attributes:
+        stride: int.
+    """
+
+    stride: int = 1
+
+    @property
+    def columns(self) -> int:
+        """Outputs of a block."""
+        return max(1, _STEPS_OF_BLOCK // self.stride)
+
+    @property
+    def size(self) -> int:
+        """Inputs from the beginning of a block to that of the next."""
+        return self.columns * self.stride
+
+    def spanned(self, taps: int) -> int:
+        """Blocks of inputs that the windows of one block span."""
+        return ceil_divide(taps + self.size - self.stride, self.size)
+
+    def convolve(self, inputs, kernel, pads) -> tf.Tensor:
+        batch, (taps, channels, multiplier) = _batch(inputs), kernel.shape
+        windows = (inputs.shape[1] + sum(pads) - taps) // self.stride + 1
+        blocks = ceil_divide(windows, self.columns)
+        blocks_met = _blocks_behind(
+            inputs, pads[0], self.size, blocks, self.spanned(taps)
         )
-    ]
-    if batch is None:
-        batch = tf.shape(inputs)[0]
-    outputs = tf.reshape(
-        tf.add_n(products),
-        [channels, batch, blocks * outputs_of_block, multiplier],
-    )
-    outputs = tf.transpose(outputs[:, :, :windows], [1, 2, 0, 3])
-    return tf.reshape(outputs, [batch, windows, channels * multiplier])
+        products = [
+            _products(each, matrix)
+            for each, matrix in zip(
+                blocks_met, self._matrices(kernel), strict=True
+            )
+        ]
+        outputs = tf.reshape(
+            tf.add_n(products),
+            [channels, batch, blocks * self.columns, multiplier],
+        )
+        outputs = tf.transpose(outputs[:, :, :windows], [1, 2, 0, 3])
+        return tf.reshape(outputs, [batch, windows, channels * multiplier])
+
+    def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        batch, channels = _batch(upstream), kernel.shape[1]
+        upstream, blocks = self._blocks_of_upstream(upstream, channels)
+        matrices = self._matrices(kernel)
+        reached = (blocks + len(matrices) - 1) * self.size
+        # Of the blocks of inputs themselves, of those one block behind, ...
+        gradients = [
+            _with_zeros_around(
+                tf.reshape(
+                    _products(upstream, matrix, transpose_b=True),
+                    [channels, batch, blocks * self.size],
+                ),
+                nth * self.size,
+                [channels, batch, reached],
+            )
+            for nth, matrix in enumerate(matrices)
+        ]
+        gradient = tf.transpose(tf.add_n(gradients), [1, 2, 0])
+        return window(gradient, pads[0], steps)
+
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        channels = inputs.shape[2]
+        multiplier = upstream.shape[2] // channels
+        upstream, blocks = self._blocks_of_upstream(upstream, channels)
+        spanned = self.spanned(taps)
+        rows = spanned * self.size
+        # Of the matrix [c, rows, columns * m], where a tap is on a diagonal.
+        gradient = tf.concat(
+            [
+                _products(each, upstream, transpose_a=True)
+                for each in _blocks_behind(
+                    inputs, pads[0], self.size, blocks, spanned
+                )
+            ],
+            axis=1,
+        )
+        shape = [channels, rows, self.columns, multiplier]
+        gradient = tf.transpose(tf.reshape(gradient, shape), [0, 3, 2, 1])
+        # In rows that are a stride longer, each column begins a stride later.
+        longer = rows + self.stride
+        gradient = _with_zeros_around(
+            tf.reshape(gradient, [channels, multiplier, self.columns * rows]),
+            0,
+            [channels, multiplier, self.columns * longer],
+        )
+        shape = [channels, multiplier, self.columns, longer]
+        gradient = tf.reshape(gradient, shape)[..., :taps]
+        return tf.transpose(tf.reduce_sum(gradient, axis=2), [2, 0, 1])
+
+    def _blocks_of_upstream(self, upstream, channels: int):
+        """[b, t', c*m] -> [c, b * blocks, columns * m], and how many blocks."""
+        _, windows, width = upstream.shape
+        multiplier = width // channels
+        upstream = tf.reshape(upstream, [-1, windows, channels, multiplier])
+        upstream = tf.reshape(
+            tf.transpose(upstream, [0, 1, 3, 2]),
+            [-1, windows * multiplier, channels],
+        )
+        blocks = ceil_divide(windows, self.columns)
+        size = self.columns * multiplier
+        (upstream,) = _blocks_behind(upstream, 0, size, blocks, 1)
+        return upstream, blocks
+
+    def _matrices(self, kernel) -> list[tf.Tensor]:
+        """[k, c, m] -> as many times [c, size, columns * m] as are spanned.
+
+        Of `T[c, i, j*m + n] = w[i - stride * j, c, n]`, which is to write the
+        kernel and zeros, a stride more than a column has rows, again and again.
+        """
+        taps, channels, multiplier = kernel.shape
+        spanned = self.spanned(taps)
+        rows = spanned * self.size
+        kernel = _with_zeros_around(
+            tf.transpose(kernel, [1, 2, 0]),
+            0,
+            [channels, multiplier, rows + self.stride],
+        )
+        repeated = tf.tile(kernel, [1, 1, self.columns])
+        matrix = tf.reshape(
+            repeated[:, :, : self.columns * rows],
+            [channels, multiplier, self.columns, rows],
+        )
+        matrix = tf.reshape(
+            tf.transpose(matrix, [0, 3, 2, 1]),
+            [channels, rows, self.columns * multiplier],
+        )
+        return tf.split(matrix, spanned, axis=1)
 
 
-def kernel_gradient(inputs, upstream, taps: int, left: int) -> tf.Tensor:
-    """[b, t, c] x [b, t', c] -> [k, c, 1]; t and t' are known."""
-    channels, windows = inputs.shape[2], upstream.shape[1]
-    size = _STEPS_OF_BLOCK
-    blocks = ceil_divide(windows, size)
-    spanned = _blocks_spanned(taps, size, stride=1)
-    rows = spanned * size
-    (upstream,) = _blocks_behind(upstream, 0, size, blocks, 1)
-    # Of the matrix [c, columns, rows]; those of a tap are on one diagonal.
-    gradient = tf.concat(
-        [
-            _products(upstream, each, transpose_a=True)
-            for each in _blocks_behind(inputs, left, size, blocks, spanned)
-        ],
-        axis=2,
-    )
-    # A row longer, each column begins one tap further on.
-    gradient = _with_zeros_around(
-        tf.reshape(gradient, [channels, 1, size * rows]),
-        0,
-        [channels, 1, size * (rows + 1)],
-    )
-    gradient = tf.reshape(gradient, [channels, size, rows + 1])[:, :, :taps]
-    gradient = tf.transpose(tf.reduce_sum(gradient, axis=1))
-    return tf.reshape(gradient, [taps, channels, 1])
+def _batch(tensor):
+    """An int if it is known, else a tensor."""
+    batch = tensor.shape[0]
+    return tf.shape(tensor)[0] if batch is None else batch
 
 
 def _blocks_behind(
@@ -78,9 +169,7 @@ def _blocks_behind(
 
     The blocks themselves, those one block behind them, and so on.
     """
-    batch, _, channels = inputs.shape
-    if batch is None:
-        batch = tf.shape(inputs)[0]
+    batch, channels = _batch(inputs), inputs.shape[2]
     count = blocks + spanned - 1
     inputs = tf.transpose(inputs[:, : count * size - left], [2, 0, 1])
     inputs = _with_zeros_around(inputs, left, [channels, batch, count * size])
@@ -91,33 +180,6 @@ def _blocks_behind(
         )
         for nth in range(spanned)
     ]
-
-
-def _blocks_spanned(taps: int, size: int, stride: int) -> int:
-    """By all the windows of one block."""
-    return ceil_divide(taps + size - stride, size)
-
-
-def _toeplitz(kernel, columns: int, stride: int) -> tf.Tensor:
-    """[k, c, m] -> [c, rows, columns * m], as many rows as fill whole blocks.
-
-    `T[c, i, j*m + n] = w[i - stride * j, c, n]`, which is to write the kernel
-    and zeros, a stride more than a column has rows, again and again.
-    """
-    taps, channels, multiplier = kernel.shape
-    size = columns * stride
-    rows = _blocks_spanned(taps, size, stride) * size
-    kernel = _with_zeros_around(
-        tf.transpose(kernel, [1, 2, 0]),
-        0,
-        [channels, multiplier, rows + stride],
-    )
-    repeated = tf.tile(kernel, [1, 1, columns])[:, :, : columns * rows]
-    matrix = tf.reshape(repeated, [channels, multiplier, columns, rows])
-    return tf.reshape(
-        tf.transpose(matrix, [0, 3, 2, 1]),
-        [channels, rows, columns * multiplier],
-    )
 
 
 def _with_zeros_around(tensor, before: int, shape: list) -> tf.Tensor:

@@ -104,18 +104,17 @@ def depthwise_conv1d(
 def _by_products(inputs, kernel, geometry: Geometry) -> tf.Tensor:
     """With Toeplitz matrices; the frames between two taps are examples."""
     steps = length(inputs)
-    left, _ = geometry.pads(steps)
+    pads = geometry.pads(steps)
     windows = geometry.output_steps(steps)
     dilation = geometry.dilation_rate
     if dilation == 1:
-        return toeplitz.convolve(
-            inputs, kernel, left, windows, geometry.strides
-        )
+        products = toeplitz.Products(geometry.strides)
+        return reduction.convolve(products, inputs, kernel, pads)
     rows = ceil_divide(windows, dilation)
-    inputs = window(inputs, -left, (rows + kernel.shape[0] - 1) * dilation)
+    inputs = window(inputs, -pads[0], (rows + kernel.shape[0] - 1) * dilation)
     inputs = reduction.rows_of(inputs, dilation)
     inputs = reduction.rows_apart(inputs, dilation)
-    outputs = toeplitz.convolve(inputs, kernel, 0, rows, 1)
+    outputs = reduction.convolve(toeplitz.Products(), inputs, kernel, (0, 0))
     outputs = reduction.rows_together(outputs, dilation)
     return window(outputs, 0, windows)
 
@@ -175,6 +174,11 @@ class _Taps:
         taps, channels, multiplier = kernel.shape
         if channels == self.stride == 1 < multiplier:
             return self._input_gradient_of_one(upstream, kernel, pads, steps)
+        regime = Regime(taps, channels, multiplier, self.stride, self.dilation)
+        form = regimes.choose(regimes.XLA_INPUT_GRADIENT, regime)
+        if form is Form.TOEPLITZ and upstream.shape[1]:
+            products = toeplitz.Products(self.stride)
+            return products.input_gradient(upstream, kernel, pads, steps)
         if self.stride == 1 and multiplier > 2 and _is_apart(kernel):
             return self._input_gradient_apart(upstream, kernel, pads, steps)
         gradient = self._input_gradient(
