@@ -10,6 +10,7 @@ from benchmarks.fastest import Parts
 from benchmarks.fastest import random
 from benchmarks.fastest import shared
 from benchmarks.fastest import with_options
+from benchmarks.products import with_products
 
 # Segments of a signal of few channels, laid side by side as channels.
 _SEGMENTS = 16
@@ -17,10 +18,10 @@ _SEGMENTS = 16
 
 def choices(cell) -> list[Parts]:
     if cell.stride > 1:
-        return [_strided(cell)]
+        return [with_products(cell, _strided(cell))]
     if cell.dilation > 1:
         return _dilated(cell)
-    return [_plain(cell)]
+    return [with_products(cell, _plain(cell))]
 
 
 def _plain(cell) -> Parts:
@@ -150,7 +151,7 @@ def multiplied(cell) -> Parts:
         kernel = random(taps, channels, multiplier)
         options = {"stride": stride}
         tensors = inputs, upstream
-        return [
+        parts = [
             [with_options(graph_forms.convolve, (inputs, kernel), **options)],
             [
                 with_options(
@@ -163,6 +164,7 @@ def multiplied(cell) -> Parts:
                 )
             ],
         ]
+        return with_products(cell, parts)
     kernel = random(taps, channels * cell.dilation, multiplier)
     phases = {"phases": cell.dilation}
     return [

@@ -9,6 +9,7 @@ from benchmarks.fastest import Parts
 from benchmarks.fastest import random
 from benchmarks.fastest import shared
 from benchmarks.fastest import with_options
+from benchmarks.products import with_products
 
 # Frames of a block of dw: at least as many as taps, and at most so many taps at
 # once. Of one example parts of the taps may be faster, whose blocks are shorter
@@ -16,8 +17,6 @@ from benchmarks.fastest import with_options
 _FRAMES = (12, 32)
 _MOST_TAPS = 64
 _WAYS_TO_PART_ONE_EXAMPLE = 3
-# Frames of a block that is multiplied with a matrix.
-_FRAMES_OF_PRODUCTS = 32
 
 
 def choices(cell) -> list[Parts]:
@@ -37,7 +36,7 @@ def choices(cell) -> list[Parts]:
     else:
         dx = _sums_of_taps(cell, upstream, dilation=dilation)
     dw = _kernel_gradients(cell, inputs, upstream)
-    return [_with_products(cell, [y, dx, dw])]
+    return [with_products(cell, [y, dx, dw])]
 
 
 def multiplied(cell) -> Parts:
@@ -71,7 +70,7 @@ def multiplied(cell) -> Parts:
                 multiplier=multiplier,
             )
         )
-    return _with_products(cell, [[y], dx, []])
+    return with_products(cell, [[y], dx, []])
 
 
 def _tensors(cell):
@@ -136,37 +135,3 @@ def _kernel_gradients(cell, inputs, upstream) -> list[Form]:
             for as_examples in ([False, True] if cell.dilation > 1 else [False])
         ]
     return found
-
-
-def _with_products(cell, parts: Parts) -> Parts:
-    """With those of blocks and matrices, which few channels are fast with."""
-    if cell.channels >= 8 or cell.dilation > 1:
-        return parts
-    inputs, upstream = _tensors(cell)
-    size = _FRAMES_OF_PRODUCTS
-    spanned = math.ceil((cell.kernel_size + size - 1) / size)
-    wide = size * cell.multiplier // cell.stride
-    shape = spanned, cell.channels
-    blocks = cell.steps // size
-    if not blocks or not wide:
-        return parts
-    products = [
-        with_options(
-            xla_forms.products,
-            (inputs, random(*shape, size, wide)),
-            blocks=blocks,
-        ),
-        with_options(
-            xla_forms.products,
-            (upstream, random(*shape, wide, size)),
-            blocks=blocks,
-        ),
-        with_options(
-            xla_forms.products_of_gradients,
-            (inputs, upstream),
-            spanned=spanned,
-            sizes=(size, wide),
-            blocks=blocks,
-        ),
-    ]
-    return [[*part, form] for part, form in zip(parts, products, strict=True)]

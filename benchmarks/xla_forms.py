@@ -192,48 +192,6 @@ def _of_blocks(inputs, upstream, taps, size, runs):
     return gradients
 
 
-def products(inputs, matrices, blocks):
-    """[b, t, c] x [n, c, i, o] -> [b, blocks * o, c].
-
-    Of blocks of i frames with n matrices, added. Of the gradients of several
-    outputs, which are as many frames more.
-    """
-    spanned, channels, size, _ = matrices.shape
-    operands = zip(
-        _blocks(inputs, channels, spanned, size, blocks),
-        tf.unstack(matrices),
-        strict=True,
-    )
-    outputs = tf.add_n([tf.matmul(*each) for each in operands])
-    outputs = tf.reshape(outputs, [channels, inputs.shape[0], -1])
-    return tf.transpose(outputs, [1, 2, 0])
-
-
-def products_of_gradients(inputs, upstream, spanned, sizes, blocks):
-    """[b, t, c] x [b, t', c * m] -> n times [c, *sizes]."""
-    channels = inputs.shape[2]
-    size, of_upstream = sizes
-    (upstreams,) = _blocks(upstream, channels, 1, of_upstream, blocks)
-    return [
-        tf.matmul(each, upstreams, transpose_a=True)
-        for each in _blocks(inputs, channels, spanned, size, blocks)
-    ]
-
-
-def _blocks(inputs, channels, spanned, size, blocks):
-    """[b, t, c] -> n times [c, b * blocks, size], each a block further on."""
-    batch = inputs.shape[0]
-    reach = (spanned - 1) * size
-    signals = tf.reshape(inputs, [batch, -1, channels])
-    signals = tf.transpose(signals[:, : blocks * size], [2, 0, 1])
-    paddings = [[0, 0], [0, 0], [reach // 2, reach - reach // 2]]
-    rows = tf.reshape(tf.pad(signals, paddings), [channels, batch, -1, size])
-    return [
-        tf.reshape(rows[:, :, nth : nth + blocks], [channels, -1, size])
-        for nth in range(spanned)
-    ]
-
-
 def _tree_sum(terms: list[tf.Tensor]) -> tf.Tensor:
     while len(terms) > 1:
         odd = terms[len(terms) // 2 * 2 :]

@@ -353,6 +353,8 @@ OUTPUTS = (
     Rule(Form.NATIVE, channels=(1, 1), taps=(1, 19), **_MORE),
     Rule(Form.NATIVE, channels=(1, 1), taps=(1, 11), **_TWO),
     Rule(Form.TOEPLITZ, taps=(12, ANY), **_SINGLE),
+    # y + dx + dw, s=2: k=8 2.6 -> 2.2, k=9 3.3 -> 2.9.
+    Rule(Form.TOEPLITZ, taps=(8, ANY), channels=(1, 1), stride=(2, 2)),
     Rule(Form.TOEPLITZ, **_FEW_STRIDED),
     # m=2: c=64 k=31 38 -> 2.8, k=9 2.4 -> 1.5; c=8 k=31 10 -> 2.1.
     # y + dx + dw: m=2 k=9: c=40 6.5 -> 6.0, c=256 11 -> 6.2; m=4 k=3: c=64 9.6
@@ -385,6 +387,8 @@ MULTIPLIED_KERNEL_GRADIENT = (
 
 # dw.
 KERNEL_GRADIENT = (
+    # c=1, y + dx + dw, products / native: s=4 k=9 2.55 -> 2.2.
+    Rule(Form.NATIVE, channels=(1, 1), stride=(3, 4), taps=(1, 11)),
     *INPUT_GRADIENT,
     # s=2: c=64 k=5 1.0 -> 0.6, k=9 1.6 -> 0.6, k=31 13 -> 1.1; s=3: k=9 1.2 ->
     # 0.6; but s=4: k=9 1.0 -> 2.4, k=31 (as channels) 1.3 -> 5.8.
