@@ -423,14 +423,21 @@ XLA = (
     # k=31 2.3 -> 2.4, k=400 62 -> 9; s=4 k=63 2.5 -> 2.4; k=63 3.6 -> 2.9, but
     # of an Intel Xeon 4.9 -> 6.3.
     Rule(Form.TOEPLITZ, taps=(64, ANY), **_ONE),
-    # m=2: k=15 2.4 -> 3.4, k=31 4.8 -> 3.2; m=4 k=31 7.9 -> 4.2; m=8 k=63 51 ->
-    # 12. With a stride, beside sums of taps but for dx: s=4 m=4 k=14 2.5 ->
-    # 3.2, k=20 2.9 -> 4.9; k=24 even; k=31 to 48 from 2.6 -> 3.2 to 3.7 -> 2.8,
-    # of 32,000 elements even or a third less, and compiled in a fifth of the
-    # time; s=3 k=14 even, k=24 5.0 -> 4.4. m=32 s=160 k=400 120 -> 2.8.
-    Rule(Form.TOEPLITZ, taps=(20, ANY), stride=(1, 1), **_MULTIPLIED, **_ONE),
-    Rule(Form.TOEPLITZ, taps=(20, ANY), stride=(3, 3), **_MULTIPLIED, **_ONE),
-    Rule(Form.TOEPLITZ, taps=(28, ANY), stride=(2, ANY), **_MULTIPLIED, **_ONE),
+    # m=2: k=15 2.4 -> 3.4, k=20 3.7 -> 5.4, k=31 4.8 -> 3.2; m=4: k=20 6.4 ->
+    # 10, k=26 even, k=31 7.9 -> 4.2; m=8 k=63 51 -> 12; of 16,000 elements k=20
+    # 0.83 -> 0.64, m=4 0.87 -> 0.72. m=32 s=160 k=400 120 -> 2.8. And beside
+    # sums of taps but for dx: s=4 m=4 k=14 2.5 -> 3.2, k=20 2.9 -> 4.9, s=2
+    # k=24 even, k=31 to 48 from 2.6 -> 3.2 to 3.7 -> 2.8, of 32,000 elements
+    # even or a third less, and compiled in a fifth of the time; s=3 k=14 even,
+    # k=24 5.0 -> 4.4.
+    Rule(Form.TOEPLITZ, taps=(28, ANY), **_MULTIPLIED, **_ONE),
+    Rule(
+        Form.TOEPLITZ,
+        taps=(20, 27),
+        stride=(1, 1),
+        **_MULTIPLIED | _ONE | {"elements": (2_000, 50_000)},
+    ),
+    Rule(Form.TOEPLITZ, taps=(20, 27), stride=(3, 3), **_MULTIPLIED, **_ONE),
     # The frames between two taps as examples, k=31: m=2: d=2 3.7 -> 3.0, d=4
     # 3.5 -> 2.9; m=4: d=2 6.0 -> 4.6, d=4 6.8 -> 5.4, d=8 6.1 -> 5.4.
     Rule(

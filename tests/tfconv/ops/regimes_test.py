@@ -26,7 +26,7 @@ GRID = [
     Regime(taps, channels, multiplier, stride, dilation, elements)
     for taps, channels, multiplier, (stride, dilation), elements in (
         itertools.product(
-            (1, 3, 5, 8, 9, 10, 12, 15, 17, 31, 63, 64),
+            (1, 3, 5, 8, 9, 10, 12, 15, 17, 20, 31, 63, 64),
             (1, 2, 3, 5, 8, 9, 40, 80, 128, 256),
             (1, 2, 4, 8),
             ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (9, 1), (1, 2), (1, 4)),
