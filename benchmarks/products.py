@@ -12,7 +12,7 @@ from benchmarks.fastest import random
 from benchmarks.fastest import shared
 from benchmarks.fastest import with_options
 
-_FRAMES = 32  # Of a block.
+_FRAMES = 32  # Of a block, or as many as whole strides hold, or one stride.
 
 
 def with_products(cell, parts: Parts) -> Parts:
@@ -23,12 +23,13 @@ def with_products(cell, parts: Parts) -> Parts:
     windows = math.ceil(steps / cell.stride)
     inputs = shared("inputs", batch, steps, channels)
     upstream = shared("upstream", batch, windows, channels * cell.multiplier)
-    size = _FRAMES
-    spanned = math.ceil((cell.kernel_size + size - 1) / size)
-    wide = size * cell.multiplier // cell.stride
+    stride = cell.stride
+    outputs = max(1, _FRAMES // stride)
+    size, wide = outputs * stride, outputs * cell.multiplier
+    spanned = math.ceil((cell.kernel_size + size - stride) / size)
     shape = spanned, cell.channels
     blocks = cell.steps // size
-    if not blocks or not wide:
+    if not blocks:
         return parts
     forms = [
         with_options(
@@ -55,8 +56,8 @@ def with_products(cell, parts: Parts) -> Parts:
 def products(inputs, matrices, blocks):
     """[b, t, c] x [n, c, i, o] -> [b, blocks * o, c].
 
-    Of blocks of i frames with n matrices, added. Of the gradients of several
-    outputs, which are as many frames more.
+    Of blocks of i frames with n matrices, added. The gradients of the outputs
+    of a multiplier count as frames, one after another.
     """
     spanned, channels, size, _ = matrices.shape
     operands = zip(

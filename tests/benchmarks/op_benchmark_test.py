@@ -48,7 +48,6 @@ def test_it_reports_every_variant_of_the_cells_asked_for(tmp_path):
 
 
 def test_every_cell_has_floors(tmp_path):
-    """Those of a multiplier are made of those without one."""
     table, contents = command.run_benchmark(
         "op_benchmark",
         tmp_path,
@@ -58,12 +57,12 @@ def test_every_cell_has_floors(tmp_path):
         "--kernel_sizes=4",
         "--strides=1,2",
         "--dilations=1,2",
-        "--multipliers=2",
+        "--multipliers=1,2",
         "--batches=2",
         "--steps=70",
         "--computes=y+dx+dw",
     )
-    assert len(contents["rows"]) == 3
+    assert len(contents["rows"]) == 6
     for row in contents["rows"]:
         expected = {*LAYERS, "copy", "floor", "floor_jit"}
         command.assert_times(row["seconds"], expected)

@@ -54,8 +54,8 @@ def depthwise_conv1d(
 
     An input that is not finite makes the outputs that meet it not finite; on
     CPU maybe also those whose window it lies in between two taps and, with
-    fewer than 8 channels and a long kernel, those up to 64 time steps times the
-    dilation rate, or two strides, away.
+    fewer than 8 channels and 8 taps or more, those up to 64 time steps times
+    the dilation rate, or two strides, away.
 
     Raises:
         ValueError: when an argument is out of its range, when both

@@ -142,11 +142,17 @@ class _Native:
     def _products(self) -> toeplitz.Products:
         return toeplitz.Products(self.stride)
 
+    def _regime(self, shape, *tensors) -> Regime:
+        """Of so many taps, channels and outputs of each."""
+        known = all(each.shape[1] is not None for each in tensors)
+        elements = regimes.ANY if known else 0
+        return Regime(*shape, self.stride, elements=elements)
+
     def convolve(self, inputs, kernel, pads) -> tf.Tensor:
         if self.phases > 1:
             kernel = tf.tile(kernel, [1, self.phases, 1])
         taps, channels, multiplier = kernel.shape
-        regime = Regime(taps, channels, multiplier, self.stride)
+        regime = self._regime(kernel.shape, inputs)
         form = regimes.choose(regimes.OUTPUTS, regime)
         if form is Form.REPEATED:
             return _Native(self.stride).convolve(
@@ -154,9 +160,9 @@ class _Native:
                 tf.reshape(kernel, [taps, channels * multiplier, 1]),
                 pads,
             )
+        if form is Form.TOEPLITZ:
+            return self._products.convolve(inputs, kernel, pads)
         if inputs.shape[1] is not None:
-            if form is Form.TOEPLITZ:
-                return self._products.convolve(inputs, kernel, pads)
             windows = inputs.shape[1] + sum(pads) - taps + 1
             count = segments.number(channels, windows, taps)
             if form is Form.SEGMENTS and count > 1:
@@ -165,9 +171,9 @@ class _Native:
 
     def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
         multiplier = kernel.shape[2]
-        regime = Regime(*kernel.shape, self.stride, self.phases)
+        regime = self._regime(kernel.shape, upstream)
         form = regimes.choose(regimes.INPUT_GRADIENT, regime)
-        if form is Form.TOEPLITZ and upstream.shape[1] is not None:
+        if form is Form.TOEPLITZ and self.phases == 1:
             return self._products.input_gradient(upstream, kernel, pads, steps)
         upstreams = _of_each_multiple(upstream, multiplier)
         kernels = tf.split(kernel, multiplier, axis=2)
@@ -180,12 +186,13 @@ class _Native:
     def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
         multiplier = upstream.shape[2] // channels
-        regime = Regime(taps, channels, multiplier, self.stride)
         form = Form.APART
         if multiplier > 1:
-            form = regimes.choose(regimes.MULTIPLIED_KERNEL_GRADIENT, regime)
-        steps_known = None not in (inputs.shape[1], upstream.shape[1])
-        if form is Form.TOEPLITZ and steps_known:
+            form = regimes.choose(
+                regimes.MULTIPLIED_KERNEL_GRADIENT,
+                self._regime((taps, channels, multiplier), inputs, upstream),
+            )
+        if form is Form.TOEPLITZ:
             return self._products.kernel_gradient(inputs, upstream, taps, pads)
         if form is Form.NATIVE:
             return self._of_all_phases(
@@ -219,9 +226,10 @@ class _Native:
 
     def _kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
         channels = inputs.shape[2]
-        regime = Regime(
-            taps, channels // self.phases, 1, self.stride, self.phases
+        regime = self._regime(
+            (taps, channels // self.phases, 1), inputs, upstream
         )
+        regime = dataclasses.replace(regime, dilation=self.phases)
         form = regimes.choose(regimes.KERNEL_GRADIENT, regime)
         if self.phases > 1 and form is not Form.WIDTH:
             plain = _Native()
@@ -232,8 +240,7 @@ class _Native:
             return native.kernel_gradient(
                 inputs, upstream, taps, pads, self.stride
             )
-        steps_known = None not in (inputs.shape[1], upstream.shape[1])
-        if form is Form.TOEPLITZ and steps_known:
+        if form is Form.TOEPLITZ:
             return self._products.kernel_gradient(inputs, upstream, taps, pads)
         if self.stride > 1:
             wide = form is Form.WIDTH
@@ -244,7 +251,7 @@ class _Native:
             return native.kernel_gradient_over_height(
                 inputs, upstream, taps, pads, self.phases
             )
-        if form is Form.SEGMENTS and steps_known:
+        if form is Form.SEGMENTS and regime.elements:
             count = segments.number(channels, upstream.shape[1], taps)
             if count > 1:
                 return segments.kernel_gradient(

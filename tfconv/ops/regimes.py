@@ -223,33 +223,37 @@ _MULTIPLIED_REDUCED = (
     _MORE | {"taps": (15, ANY)},
 )
 
-# Blocks times matrices, of a single channel and of strided multipliers of few:
-# y + dx + dw of the form that else is fastest, mostly native -> of products.
-_SINGLE = {"channels": (1, 1), "dilation": (1, 1)}
-_FEW_STRIDED = _STRIDED | _TWICE | {"channels": (2, 3), "taps": (20, ANY)}
-_PRODUCTS = (
-    # m=1: 1.82 -> 1.41 ms of y with k=12; k=15 even, k=31 2.7 -> 2.5; of 16,000
-    # elements k=15 0.94 -> 0.69, 32,000 1.06 -> 0.73.
+# Blocks times matrices, where the time steps are known: y + dx + dw of the form
+# that else is fastest, mostly native -> of products.
+_KNOWN = {"elements": (1, ANY)}
+_SINGLE = _KNOWN | {"channels": (1, 1), "dilation": (1, 1)}
+_BY_PRODUCTS = (
+    # y, k=12 1.82 -> 1.41; k=15 even, k=31 2.7 -> 2.5; of 16,000 elements k=15
+    # 0.94 -> 0.69, 32,000 1.06 -> 0.73.
     _SINGLE | {"taps": (12, ANY)},
-    # s=2: k=9 2.3 -> 2.1, k=15 2.7 -> 1.9, k=31 2.7 -> 1.8; s=4: k=9 even, k=15
-    # 3.4 -> 2.0, k=31 2.9 -> 1.9; k=5 even, 1.4 -> 1.7; of 3,200 elements k=9
-    # 0.57 -> 0.44, k=31 0.73 -> 0.43.
+    # s=2: k=9 2.3 -> 2.1, k=15 2.7 -> 1.9, k=31 2.7 -> 1.8, m=2: k=9 5.4 ->
+    # 3.2, k=31 5.3 -> 2.8; s=4: k=9 even, k=15 3.4 -> 2.0, k=31 2.9 -> 1.9, m=2
+    # k=9 2.5 -> 2.0, m=4 k=31 8.6 -> 2.6; k=5 even, s=4 1.4 -> 1.7; of 3,200
+    # elements k=9 0.57 -> 0.44, k=31 0.73 -> 0.43. s=8 k=9 1.4 -> 1.9.
     _SINGLE | {"taps": (8, ANY), "stride": (2, 4)},
-    # m=2: k=9 4.9 -> 4.0, s=2 5.4 -> 3.2, s=4 2.5 -> 2.0, k=31 5.4 -> 4.2, s=2
-    # 5.3 -> 2.8; m=4: k=9 even, k=31 9.1 -> 6.4, s=4 8.6 -> 2.6; of 3,200
-    # elements k=9 0.62 to 0.79 -> 0.49 to 0.72; k=5 even, 4.5 -> 6.3.
-    _SINGLE | _TWO | {"taps": (8, ANY), "stride": (1, 4)},
-    _SINGLE | _MORE | {"taps": (10, ANY), "stride": (1, 4)},
-    # k=31: c=2 m=2 s=4 5.1 -> 3.7, m=4 s=2 15 -> 9.2; c=3 m=2 s=2 9.1 -> 6.3;
-    # k=20 0.65 to 1.07 times; of 16,000 elements 0.4 to 1.06. m=1 c=3 even.
-    _FEW_STRIDED,
 )
+_MULTIPLIED_BY_PRODUCTS = (
+    *_BY_PRODUCTS,
+    # m=2: k=9 4.9 -> 4.0, k=31 5.4 -> 4.2; m=4: k=9 even, k=31 9.1 -> 6.4; of
+    # 3,200 elements even to a third less; k=5 even, m=4 4.5 -> 6.3.
+    _SINGLE | _TWO | {"taps": (8, 11), "stride": (1, 1)},
+    _SINGLE | _MORE | {"taps": (10, 11), "stride": (1, 1)},
+)
+# Strided multipliers of few channels, as those. k=31: c=2 m=2 s=4 5.1 -> 3.7,
+# m=4 s=2 15 -> 9.2; c=3 m=2 s=2 9.1 -> 6.3; k=20 0.65 to 1.07 times; of 16,000
+# elements 0.4 to 1.06. m=1 c=3 even.
+_FEW_STRIDED = _KNOWN | _STRIDED | {"channels": (2, 3), "taps": (20, ANY)}
 
 # The sum y + dx + dw.
 OPERATION = (
     *(
-        Rule(Form.REDUCED, elements=(1_000, ANY), **bounds)
-        for bounds in _PRODUCTS
+        Rule(Form.REDUCED, **bounds | {"elements": (1_000, ANY)})
+        for bounds in _MULTIPLIED_BY_PRODUCTS
     ),
     *(
         Rule(Form.NATIVE, elements=(1, most), **bounds)
@@ -305,7 +309,7 @@ OPERATION = (
     Rule(Form.NATIVE, stride=(3, 3), taps=(2, 14), channels=(8, 15)),
     Rule(Form.REDUCED, stride=(2, 3), taps=(5, ANY), channels=(8, ANY)),
     # Eager, c=1, native / reduced: k=31 512,000 1.1, 32,000 0.3; k=63 2.0, 0.4.
-    Rule(Form.NATIVE, stride=(2, ANY), channels=(1, 1), elements=(0, 1_000)),
+    Rule(Form.NATIVE, stride=(2, ANY), channels=(1, 1)),
     Rule(Form.REDUCED, stride=(2, ANY), taps=(8, ANY)),
     Rule(Form.NATIVE, stride=(2, ANY)),
     # c=40 k=5 2.1 -> 1.6, c=64 k=9 3.7 -> 2.0, k=31 36 -> 2.9; k=3 even.
@@ -345,7 +349,7 @@ PHASES = (
     ),
 )
 
-# y, and dx of stride 1.
+# y, and of dx of stride 1 what is not below.
 OUTPUTS = (
     # c=1: k=12: m=1 s=2 1.5 -> 1.2, m=2 2.3 -> 2.0, s=2 2.1 -> 1.3, s=4 even;
     # but m=4 k=15 2.6 -> 4.4, s=2 2.1 -> 2.4, k=20 even, k=31 3.8 -> 3.2, s=2
@@ -354,8 +358,8 @@ OUTPUTS = (
     Rule(Form.NATIVE, channels=(1, 1), taps=(1, 11), **_TWO),
     Rule(Form.TOEPLITZ, taps=(12, ANY), **_SINGLE),
     # y + dx + dw, s=2: k=8 2.6 -> 2.2, k=9 3.3 -> 2.9.
-    Rule(Form.TOEPLITZ, taps=(8, ANY), channels=(1, 1), stride=(2, 2)),
-    Rule(Form.TOEPLITZ, **_FEW_STRIDED),
+    Rule(Form.TOEPLITZ, taps=(8, ANY), stride=(2, 2), **_SINGLE),
+    Rule(Form.TOEPLITZ, **_FEW_STRIDED | _TWICE),
     # m=2: c=64 k=31 38 -> 2.8, k=9 2.4 -> 1.5; c=8 k=31 10 -> 2.1.
     # y + dx + dw: m=2 k=9: c=40 6.5 -> 6.0, c=256 11 -> 6.2; m=4 k=3: c=64 9.6
     # -> 8.4, c=256 18 -> 9.1; but c=40 even, c=8 m=2 k=3 even.
@@ -372,13 +376,17 @@ OUTPUTS = (
     Rule(Form.SEGMENTS, taps=(12, ANY), channels=(2, 4), **_PLAIN),
 )
 
-# dx of a multiplier or a stride.
-INPUT_GRADIENT = tuple(Rule(Form.TOEPLITZ, **bounds) for bounds in _PRODUCTS)
+# dx; else of a stride the native op's, for each output of a channel.
+INPUT_GRADIENT = (
+    *(Rule(Form.TOEPLITZ, **bounds) for bounds in _MULTIPLIED_BY_PRODUCTS),
+    Rule(Form.TOEPLITZ, **_FEW_STRIDED | _TWICE),
+)
 
 # dw of a multiplier; else each output of a channel alone, as without one. The
 # native op has a cliff at 15 taps.
 MULTIPLIED_KERNEL_GRADIENT = (
-    *INPUT_GRADIENT,
+    *(Rule(Form.TOEPLITZ, **bounds) for bounds in _MULTIPLIED_BY_PRODUCTS),
+    Rule(Form.TOEPLITZ, **_FEW_STRIDED),
     # One by one -> native, with dx, k=9: m=2: c=3 1.3 -> 0.8, c=8 1.2 -> 1.0,
     # c=16 even; m=4: c=8 2.5 -> 1.5; but c=40, Keras / ours, 1.2 -> 0.9.
     Rule(Form.NATIVE, stride=(1, 1), taps=(1, 14), channels=(1, 8)),
@@ -389,7 +397,7 @@ MULTIPLIED_KERNEL_GRADIENT = (
 KERNEL_GRADIENT = (
     # c=1, y + dx + dw, products / native: s=4 k=9 2.55 -> 2.2.
     Rule(Form.NATIVE, channels=(1, 1), stride=(3, 4), taps=(1, 11)),
-    *INPUT_GRADIENT,
+    *(Rule(Form.TOEPLITZ, **bounds) for bounds in _BY_PRODUCTS),
     # s=2: c=64 k=5 1.0 -> 0.6, k=9 1.6 -> 0.6, k=31 13 -> 1.1; s=3: k=9 1.2 ->
     # 0.6; but s=4: k=9 1.0 -> 2.4, k=31 (as channels) 1.3 -> 5.8.
     Rule(Form.WIDTH, stride=(2, 3), channels=(8, ANY)),
@@ -431,6 +439,16 @@ XLA = (
     # even or a third less, and compiled in a fifth of the time; s=3 k=14 even,
     # k=24 5.0 -> 4.4.
     Rule(Form.TOEPLITZ, taps=(28, ANY), **_MULTIPLIED, **_ONE),
+    # m=8 s=1 k=24 31 -> 24, s=4 5.4 -> 7.4; m=16 s=2 k=27 35 -> 24, m=32 s=8
+    # k=16 19 -> 15; compiled in a tenth of 3 to 9 s.
+    Rule(Form.TOEPLITZ, taps=(20, 27), multiplier=(8, ANY), **_ONE),
+    Rule(
+        Form.TOEPLITZ,
+        taps=(9, 19),
+        multiplier=(16, ANY),
+        stride=(2, ANY),
+        **_ONE,
+    ),
     Rule(
         Form.TOEPLITZ,
         taps=(20, 27),
@@ -459,7 +477,7 @@ XLA = (
 
 # Under XLA, dx of Form.TAPS -> Form.TOEPLITZ. k=9: m=2: s=2 1.8 -> 1.3, s=4 1.3
 # -> 0.9; m=4 s=2 3.6 -> 1.6; y + dx + dw: m=4: s=3 5.2 -> 4.0, s=8 2.8 -> 1.9,
-# k=3 even; of 3,000 elements a tenth more.
+# k=3 even; of 3,000 elements, which no rule knows here, a tenth more.
 XLA_INPUT_GRADIENT = (
     Rule(
         Form.TOEPLITZ,

@@ -176,7 +176,7 @@ class _Taps:
             return self._input_gradient_of_one(upstream, kernel, pads, steps)
         regime = Regime(taps, channels, multiplier, self.stride, self.dilation)
         form = regimes.choose(regimes.XLA_INPUT_GRADIENT, regime)
-        if form is Form.TOEPLITZ and upstream.shape[1]:
+        if form is Form.TOEPLITZ and upstream.shape[1] is not None:
             products = toeplitz.Products(self.stride)
             return products.input_gradient(upstream, kernel, pads, steps)
         if self.stride == 1 and multiplier > 2 and _is_apart(kernel):

@@ -4,6 +4,7 @@ That each form computes the same is shown in lowerings_test.py; that each is
 fast, by benchmarks/op_benchmark.
 """
 
+import dataclasses
 import itertools
 
 import pytest
@@ -21,6 +22,7 @@ TABLES = {
     "kernel_gradient": regimes.KERNEL_GRADIENT,
     "multiplied_kernel_gradient": regimes.MULTIPLIED_KERNEL_GRADIENT,
     "xla": regimes.XLA,
+    "xla_input_gradient": regimes.XLA_INPUT_GRADIENT,
 }
 GRID = [
     Regime(taps, channels, multiplier, stride, dilation, elements)
@@ -28,7 +30,7 @@ GRID = [
         itertools.product(
             (1, 3, 5, 8, 9, 10, 12, 15, 17, 20, 31, 63, 64),
             (1, 2, 3, 5, 8, 9, 40, 80, 128, 256),
-            (1, 2, 4, 8),
+            (1, 2, 4, 8, 16),
             ((1, 1), (2, 1), (3, 1), (4, 1), (6, 1), (9, 1), (1, 2), (1, 4)),
             (0, 1000, 9_000, 15_000, 30_000, 50_000, regimes.ANY),
         )
@@ -73,3 +75,16 @@ def test_short_plain_kernels_stay_one_native_operation():
     for channels in (3, 8, 64, 256):
         regime = Regime(3, channels)
         assert regimes.choose(regimes.OPERATION, regime) is Form.NATIVE
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_products_are_of_known_steps(channels):
+    regime = Regime(31, channels, multiplier=2, stride=2)
+    unknown = dataclasses.replace(regime, elements=0)
+    for table in (
+        regimes.OUTPUTS,
+        regimes.INPUT_GRADIENT,
+        regimes.MULTIPLIED_KERNEL_GRADIENT,
+    ):
+        assert regimes.choose(table, regime) is Form.TOEPLITZ
+        assert regimes.choose(table, unknown) is not Form.TOEPLITZ
