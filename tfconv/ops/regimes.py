@@ -246,8 +246,10 @@ _MULTIPLIED_BY_PRODUCTS = (
 )
 # Strided multipliers of few channels, as those. k=31: c=2 m=2 s=4 5.1 -> 3.7,
 # m=4 s=2 15 -> 9.2; c=3 m=2 s=2 9.1 -> 6.3; k=20 0.65 to 1.07 times; of 16,000
-# elements 0.4 to 1.06. m=1 c=3 even.
+# elements 0.4 to 1.06. m=1, s=2 k=31: c=3 5.2 -> 3.1, c=2 4.3 -> 2.7, of 96,000
+# elements 1.3 -> 1.2; k=20 4.3 -> 3.5; s=4 k=31 even.
 _FEW_STRIDED = _KNOWN | _STRIDED | {"channels": (2, 3), "taps": (20, ANY)}
+_FEW_BY_TWO = _FEW_STRIDED | _ONE_OUTPUT | {"stride": (2, 2), "taps": (28, ANY)}
 
 # The sum y + dx + dw.
 OPERATION = (
@@ -360,6 +362,7 @@ OUTPUTS = (
     # y + dx + dw, s=2: k=8 2.6 -> 2.2, k=9 3.3 -> 2.9.
     Rule(Form.TOEPLITZ, taps=(8, ANY), stride=(2, 2), **_SINGLE),
     Rule(Form.TOEPLITZ, **_FEW_STRIDED | _TWICE),
+    Rule(Form.TOEPLITZ, **_FEW_BY_TWO),
     # m=2: c=64 k=31 38 -> 2.8, k=9 2.4 -> 1.5; c=8 k=31 10 -> 2.1.
     # y + dx + dw: m=2 k=9: c=40 6.5 -> 6.0, c=256 11 -> 6.2; m=4 k=3: c=64 9.6
     # -> 8.4, c=256 18 -> 9.1; but c=40 even, c=8 m=2 k=3 even.
@@ -380,6 +383,7 @@ OUTPUTS = (
 INPUT_GRADIENT = (
     *(Rule(Form.TOEPLITZ, **bounds) for bounds in _MULTIPLIED_BY_PRODUCTS),
     Rule(Form.TOEPLITZ, **_FEW_STRIDED | _TWICE),
+    Rule(Form.TOEPLITZ, **_FEW_BY_TWO),
 )
 
 # dw of a multiplier; else each output of a channel alone, as without one. The
@@ -398,6 +402,7 @@ KERNEL_GRADIENT = (
     # c=1, y + dx + dw, products / native: s=4 k=9 2.55 -> 2.2.
     Rule(Form.NATIVE, channels=(1, 1), stride=(3, 4), taps=(1, 11)),
     *(Rule(Form.TOEPLITZ, **bounds) for bounds in _BY_PRODUCTS),
+    Rule(Form.TOEPLITZ, **_FEW_BY_TWO),
     # s=2: c=64 k=5 1.0 -> 0.6, k=9 1.6 -> 0.6, k=31 13 -> 1.1; s=3: k=9 1.2 ->
     # 0.6; but s=4: k=9 1.0 -> 2.4, k=31 (as channels) 1.3 -> 5.8.
     Rule(Form.WIDTH, stride=(2, 3), channels=(8, ANY)),
