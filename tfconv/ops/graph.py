@@ -143,7 +143,7 @@ class _Native:
         return toeplitz.Products(self.stride)
 
     def _regime(self, shape, *tensors) -> Regime:
-        """Of so many taps, channels and outputs of each."""
+        """Of `(k, c, m)`; of no elements where time steps are unknown."""
         known = all(each.shape[1] is not None for each in tensors)
         elements = regimes.ANY if known else 0
         return Regime(*shape, self.stride, elements=elements)
