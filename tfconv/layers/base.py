@@ -125,11 +125,12 @@ class BaseDepthwiseConv1D(keras.Layer):
         if channels_first:
             inputs = tf.transpose(inputs, [0, 2, 1])
         # Keras says False in predict and in evaluate, and nothing when it
-        # exports; a training loop has to say True, for other layers' sake too.
+        # exports: then the outputs are those of one operation.
         with ops.inference(not training):
             outputs = self.convolve(inputs)
         if self.bias is not None:
-            outputs = outputs + tf.convert_to_tensor(self.bias)
+            # Its gradient is faster than that of a sum.
+            outputs = tf.nn.bias_add(outputs, tf.convert_to_tensor(self.bias))
         if channels_first:
             outputs = tf.transpose(outputs, [0, 2, 1])
         if self.activation is not None:

@@ -6,6 +6,7 @@ fast on CPU (see reduction.py).
 
 import contextlib
 import dataclasses
+import functools
 import math
 
 import tensorflow as tf
@@ -38,23 +39,37 @@ def depthwise_conv1d(
     regime = Regime.of(inputs, kernel, geometry)
     if (
         has_accelerator()
-        or in_inference()
-        # Known when tracing, as explicit padding has to be.
-        or not all(isinstance(pad, int) for pad in pads)
         or regimes.choose(regimes.OPERATION, regime) is Form.NATIVE
     ):
         return _native_with_its_own_gradient(inputs, kernel, geometry)
-    if geometry.dilation_rate == 1:
-        core = _Native(geometry.strides)
-        return reduction.convolve(core, inputs, kernel, pads)
+    # One operation that a converter knows, and yet gradients that are fast.
+    forward = None
+    if in_inference():
+        forward = functools.partial(
+            _native_with_its_own_gradient, geometry=geometry
+        )
+    core = _core(geometry, regime, length(inputs), pads)
+    return reduction.convolve(core, inputs, kernel, pads, forward)
+
+
+def _core(geometry: Geometry, regime: Regime, steps, pads) -> reduction.Core:
     phases = geometry.dilation_rate
+    if phases == 1:
+        core = _Native(geometry.strides)
+        # Explicit padding has to be known when tracing.
+        is_padded = all(isinstance(pad, int) for pad in pads)
+        return core if is_padded else reduction.Padded(core)
     if (
-        _are_multiples_of_half(phases, length(inputs), *pads)
+        _are_multiples_of_half(phases, steps, *pads)
         and regimes.choose(regimes.PHASES, regime) is Form.SPREAD
     ):
-        kernel, phases = reduction.spread(kernel, by=2), phases // 2
-    core = _Native(phases=phases)
-    return reduction.convolve_dilated(core, inputs, kernel, pads, phases)
+        phases //= 2
+        core = reduction.Dilated(_Native(phases=phases), phases)
+        return reduction.Spread(core, by=2)
+    core = reduction.Dilated(_Native(phases=phases), phases)
+    if all(pad % phases == 0 for pad in pads):
+        return core
+    return reduction.Padded(core)
 
 
 def _are_multiples_of_half(phases: int, *steps) -> bool:
@@ -73,13 +88,31 @@ def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
     """
     if inputs.shape[0] == 0:
         return xla.pointwise_conv1d(inputs, kernel)
-    if has_accelerator() or in_inference():
+    if has_accelerator():
         return tf.nn.conv1d(inputs, kernel, stride=1, padding="VALID")
+    if in_inference():
+        return _convolution_with_gradients_of_products(inputs, kernel)
     _, channels, filters = kernel.shape
     outputs = tf.matmul(
         tf.reshape(inputs, [-1, channels]), tf.squeeze(kernel, axis=0)
     )
     return tf.reshape(outputs, [*_batch_and_steps(inputs), filters])
+
+
+@tf.custom_gradient
+def _convolution_with_gradients_of_products(inputs, kernel):
+    outputs = tf.nn.conv1d(inputs, kernel, stride=1, padding="VALID")
+
+    def gradient(upstream):
+        _, channels, filters = kernel.shape
+        upstream = tf.reshape(upstream, [-1, filters])
+        of_inputs = tf.matmul(upstream, kernel[0], transpose_b=True)
+        of_kernel = tf.matmul(
+            tf.reshape(inputs, [-1, channels]), upstream, transpose_a=True
+        )
+        return tf.reshape(of_inputs, tf.shape(inputs)), of_kernel[tf.newaxis]
+
+    return outputs, gradient
 
 
 def _batch_and_steps(inputs):

@@ -45,12 +45,24 @@ class Core(Protocol):
         """
 
 
-def convolve(core: Core, inputs, kernel, pads: Pads) -> tf.Tensor:
-    """[b, t, c] x [k, c, m] -> [b, t', c*m], with the core's gradients."""
+def convolve(core: Core, inputs, kernel, pads: Pads, forward=None) -> tf.Tensor:
+    """[b, t, c] x [k, c, m] -> [b, t', c*m], with the core's gradients.
+
+    Args:
+        core: how it is computed.
+        inputs: floating tensor; b and t may be unknown.
+        kernel: tensor of a known shape.
+        pads: zeros to add before the first time step and after the last.
+        forward: function from inputs and kernel to the same outputs, which is
+            called in the place of the core's.
+    """
 
     @tf.custom_gradient
     def with_gradient(inputs, kernel):
-        outputs = core.convolve(inputs, kernel, pads)
+        if forward is None:
+            outputs = core.convolve(inputs, kernel, pads)
+        else:
+            outputs = forward(inputs, kernel)
 
         def gradient(upstream):
             # A tape takes gradients of whatever shape they were traced with.
@@ -65,46 +77,119 @@ def convolve(core: Core, inputs, kernel, pads: Pads) -> tf.Tensor:
     return with_gradient(inputs, kernel)
 
 
-def convolve_dilated(
-    core: Core, inputs, kernel, pads: Pads, dilation: int
-) -> tf.Tensor:
-    """[b, t, c] x [k, c, m] -> [b, t', c*m], by a convolution without dilation.
+@dataclasses.dataclass(frozen=True)
+class Padded:
+    """A core on inputs that are padded ahead: its own pads are zero.
 
-    Args:
-        core: of inputs and outputs in which `dilation` signals lie side by
-            side as channels, all for the same kernel.
-        inputs: floating tensor; b and t may be unknown.
-        kernel: tensor of a known shape.
-        pads: zeros to add before the first time step and after the last.
+    Attributes:
+        core: the core for what is padded.
+    """
+
+    core: Core
+
+    def convolve(self, inputs, kernel, pads) -> tf.Tensor:
+        return self.core.convolve(_pad(inputs, pads), kernel, (0, 0))
+
+    def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        left, right = pads
+        gradient = self.core.input_gradient(
+            upstream, kernel, (0, 0), left + steps + right
+        )
+        return _slice(gradient, left, steps)
+
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        return self.core.kernel_gradient(
+            _pad(inputs, pads), upstream, taps, (0, 0)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Dilated:
+    """A dilated kernel as a plain one; pads are multiples of the dilation.
+
+    Attributes:
+        core: the core for inputs and outputs in which `dilation` signals lie
+            side by side as channels, all for the same kernel.
         dilation: int.
     """
-    taps, channels, multiplier = kernel.shape
-    steps = length(inputs)
-    left, right = pads
-    if left % dilation or right % dilation:
-        inputs = tf.pad(inputs, [[0, 0], [left, right], [0, 0]])
-        steps, left, right = steps + left + right, 0, 0
-    outputs = convolve(
-        core,
-        rows_of(inputs, dilation),
-        kernel,
-        (left // dilation, right // dilation),
-    )
-    outputs = tf.reshape(
-        outputs,
-        [-1, length(outputs) * dilation, channels * multiplier],
-    )
-    return window(outputs, 0, steps + left + right - dilation * (taps - 1))
+
+    core: Core
+    dilation: int
+
+    def convolve(self, inputs, kernel, pads) -> tf.Tensor:
+        taps, channels, multiplier = kernel.shape
+        outputs = self.core.convolve(
+            rows_of(inputs, self.dilation), kernel, self._rows(pads)
+        )
+        span = self.dilation * (taps - 1)
+        windows = length(inputs) + sum(pads) - span
+        return self._frames(outputs, channels * multiplier, windows)
+
+    def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        gradient = self.core.input_gradient(
+            rows_of(upstream, self.dilation),
+            kernel,
+            self._rows(pads),
+            ceil_divide(steps, self.dilation),
+        )
+        return self._frames(gradient, kernel.shape[1], steps)
+
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        return self.core.kernel_gradient(
+            rows_of(inputs, self.dilation),
+            rows_of(upstream, self.dilation),
+            taps,
+            self._rows(pads),
+        )
+
+    def _rows(self, pads) -> Pads:
+        left, right = pads
+        return left // self.dilation, right // self.dilation
+
+    def _frames(self, rows, channels, steps) -> tf.Tensor:
+        frames = tf.reshape(rows, [-1, length(rows) * self.dilation, channels])
+        return window(frames, 0, steps)
 
 
-def spread(kernel, by: int) -> tf.Tensor:
-    """[k, c, m] -> [(k - 1) * by + 1, c, m], zeros between the taps."""
-    taps, channels, multiplier = kernel.shape
-    kernel = tf.pad(
-        tf.expand_dims(kernel, axis=1), [[0, 0], [0, by - 1], [0, 0], [0, 0]]
-    )
-    kernel = tf.reshape(kernel, [taps * by, channels, multiplier])
-    return kernel[: (taps - 1) * by + 1]
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """A kernel with zeros between its taps, for a core of fewer signals.
+
+    Attributes:
+        core: the core for the longer kernel.
+        by: int, the time steps from one tap to the next.
+    """
+
+    core: Core
+    by: int
+
+    def convolve(self, inputs, kernel, pads) -> tf.Tensor:
+        return self.core.convolve(inputs, self._spread(kernel), pads)
+
+    def input_gradient(self, upstream, kernel, pads, steps) -> tf.Tensor:
+        return self.core.input_gradient(
+            upstream, self._spread(kernel), pads, steps
+        )
+
+    def kernel_gradient(self, inputs, upstream, taps, pads) -> tf.Tensor:
+        taps = (taps - 1) * self.by + 1
+        return self.core.kernel_gradient(inputs, upstream, taps, pads)[
+            :: self.by
+        ]
+
+    def _spread(self, kernel) -> tf.Tensor:
+        """[k, c, m] -> [(k - 1) * by + 1, c, m]."""
+        taps, channels, multiplier = kernel.shape
+        kernel = tf.pad(
+            tf.expand_dims(kernel, axis=1),
+            [[0, 0], [0, self.by - 1], [0, 0], [0, 0]],
+        )
+        kernel = tf.reshape(kernel, [taps * self.by, channels, multiplier])
+        return kernel[: (taps - 1) * self.by + 1]
+
+
+def _pad(inputs, pads) -> tf.Tensor:
+    return tf.pad(inputs, [[0, 0], pads, [0, 0]])
 
 
 @dataclasses.dataclass(frozen=True)

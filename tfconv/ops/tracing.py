@@ -44,10 +44,10 @@ def exporting():
 
 @contextlib.contextmanager
 def inference(enabled: bool = True):
-    """Operations traced inside this context will not be differentiated.
+    """Operations traced inside this context are one native op each.
 
-    In a plain graph they are then one native op each, which a converter knows,
-    and not the reshaped forms whose gradients are fast.
+    That is what a converter knows. Their gradients are the same as outside, but
+    in a plain graph the outputs come without the reshapes of training.
     """
     token = _inference.set(enabled)
     try:

@@ -156,6 +156,99 @@ def test_a_saved_model_for_serving_takes_any_batch(tmp_path):
         np.testing.assert_allclose(served.serve(x), model(x), **ROUNDING)
 
 
+# Without tfconv: prints nothing, and leaves outputs, gradients of two orders
+# and the kernel after a step of fine-tuning.
+FINE_TUNE_ELSEWHERE = """
+import sys
+import numpy as np
+import tensorflow as tf
+folder = sys.argv[1]
+x = tf.constant(np.load(f"{folder}/x.npy"))
+loaded = tf.saved_model.load(f"{folder}/model")
+assert "tfconv" not in sys.modules
+with tf.GradientTape() as outer:
+    outer.watch(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = tf.reduce_sum(loaded.serve(x) ** 2)
+    gradient = tape.gradient(loss, x)
+    norm = tf.reduce_sum(gradient**2)
+second = outer.gradient(norm, x)
+with tf.GradientTape() as tape:
+    loss = tf.reduce_sum(loaded.serve(x) ** 2)
+for v, d in zip(loaded.variables, tape.gradient(loss, loaded.variables)):
+    v.assign_sub(1e-3 * d)
+np.savez(f"{folder}/found.npz", gradient, second, *loaded.variables)
+"""
+
+
+def test_an_exported_model_is_fine_tuned_in_plain_tensorflow(tmp_path):
+    """Also where its graph has been saved with the fast gradients in it."""
+    model = keras.Sequential(
+        [
+            keras.Input([60, CHANNELS]),
+            tfconv.DepthwiseConv1D(31, padding="same", activation="tanh"),
+            tfconv.SeparableConv1D(4, 9, strides=2, depth_multiplier=2),
+            tfconv.SeparableConv1D(2, 3, dilation_rate=4, padding="causal"),
+        ]
+    )
+    randomize(model)
+    twin = keras_twin(model)
+    model.export(tmp_path / "model", verbose=False)
+    x = inputs(2, 60, CHANNELS)
+    np.save(tmp_path / "x.npy", x)
+    subprocess.run(
+        [sys.executable, "-c", FINE_TUNE_ELSEWHERE, tmp_path], check=True
+    )
+    found = np.load(tmp_path / "found.npz").values()
+    for value, wanted in zip(found, fine_tuned(twin, x), strict=True):
+        scale = np.abs(wanted).max()
+        np.testing.assert_allclose(value / scale, wanted / scale, atol=1e-5)
+
+
+def keras_twin(model):
+    """The same network of Keras's layers; its causal one pads by itself."""
+    *layers, causal = model.layers
+    twin = keras.Sequential(
+        [
+            keras.Input(model.input_shape[1:]),
+            *(
+                getattr(keras.layers, type(layer).__name__).from_config(
+                    layer.get_config()
+                )
+                for layer in layers
+            ),
+            keras.layers.ZeroPadding1D((8, 0)),
+            keras.layers.SeparableConv1D(2, 3, dilation_rate=4),
+        ]
+    )
+    assert causal.geometry.pads(None) == (8, 0)
+    twin.set_weights(model.get_weights())
+    return twin
+
+
+def fine_tuned(model, x):
+    """What the program above leaves, of a model of Keras's layers."""
+    x = tf.constant(x)
+    with tf.GradientTape() as outer:
+        outer.watch(x)
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            loss = tf.reduce_sum(model(x) ** 2)
+        gradient = tape.gradient(loss, x)
+        norm = tf.reduce_sum(gradient**2)
+    second = outer.gradient(norm, x)
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(model(x) ** 2)
+    weights = [weight.value for weight in model.weights]
+    slopes = tape.gradient(loss, weights)
+    return [
+        gradient,
+        second,
+        *(w - 1e-3 * d for w, d in zip(weights, slopes, strict=True)),
+    ]
+
+
 def test_a_saved_model_with_its_gradients_can_be_differentiated(tmp_path):
     model = make_model(tfconv)
     tf.saved_model.save(

@@ -14,13 +14,18 @@ import tfconv
 from tests.tfconv.ops import grid
 from tests.tfconv.ops import reference
 from tests.tfconv.ops.grid import Case
+from tfconv import ops
 
 MODES = ["eager", "graph", "jit"]
+# And as a layer is traced that is not told that it is training.
+ALL_MODES = [*MODES, "inference"]
 
 
 def in_mode(function, mode):
     if mode == "eager":
         return function
+    if mode == "inference":
+        return tf.function(ops.inference()(function))
     return tf.function(function, jit_compile=mode == "jit")
 
 
@@ -78,6 +83,16 @@ def test_graph_gradients_of_unknown_batch_and_steps(
     )
     for cases in rounds:
         check(gradients, cases)
+
+
+@grid.every_window
+def test_gradients_without_training_of_unknown_batch_and_steps(
+    padding, strides, dilation_rate
+):
+    cases = grid.sample(padding, strides, dilation_rate, every=12)
+    with ops.inference():
+        gradients = with_unknown_batch_and_steps(differentiate(cases), cases)
+    check(gradients, cases)
 
 
 @grid.every_window
@@ -152,7 +167,7 @@ OTHER_FORMS = [
 ]
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 def test_gradients_of_gradients(mode):
     """Those of <u, dx> + <v, dw>, which is what backpropagation makes of them.
 
@@ -240,7 +255,7 @@ def test_a_gradient_penalty_has_the_gradient_of_its_finite_differences(
     assert np.max(np.abs(differences)) > 1e4 * DIFFERENCE_TOLERANCE
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 def test_jacobians_and_forward_mode_derivatives(mode):
     cases = [
         Case(3, 2, 1, 8),
@@ -286,7 +301,7 @@ def test_jacobians_and_forward_mode_derivatives(mode):
         )
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ALL_MODES)
 def test_forward_mode_derivatives_of_gradients(mode):
     """Of dx along a direction of w, and of dw along one of x."""
     cases = SECOND_ORDER_CASES + OTHER_FORMS
