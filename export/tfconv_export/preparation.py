@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 
 import numpy as np
 
 from tfconv_export import calibration
+from tfconv_export import files
+from tfconv_export import inputs
 from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import outputs
@@ -67,16 +68,7 @@ def prepare(
     if request.report_dir is not None:
         pictures.require_matplotlib()
     planned = outputs.plan(
-        {
-            name: path
-            for name in (
-                "model",
-                "representative_data",
-                "evaluation_data",
-                "labels",
-            )
-            if isinstance(path := getattr(request, name), (str, os.PathLike))
-        },
+        inputs.find(request),
         request.overwrite,
         request.output,
         compiles=targets.TARGETS[request.target].compiles,
@@ -89,6 +81,7 @@ def prepare(
     readers = [_reader(request, name) for name in _data_arguments(request)]
     if request.custom_module is not None:
         loading.run_module(request.custom_module)
+    files.check_unread(planned.targets, inputs.modules())
     source = loading.load(
         request.model,
         unsafe_deserialization=request.unsafe_deserialization,

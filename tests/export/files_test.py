@@ -234,14 +234,15 @@ def test_interrupt_that_was_lost_is_known_before_anything_is_written(
 ):
     # Python drops exceptions that are raised in callbacks of C++.
     monkeypatch.setattr(process, "_interrupts", [])
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {each: signal.getsignal(each) for each in process._ENDING}
     try:
-        process._remember_interrupts()
+        process._raise_interrupts()
         process.end_if_interrupted()
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
     directory, write = targets
     with pytest.raises(KeyboardInterrupt):
         write()
