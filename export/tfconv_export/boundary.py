@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from absl import logging
 
+from tfconv_export import memory
 from tfconv_export import process
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
@@ -62,16 +63,27 @@ def _judged(error: BaseException) -> tuple[int, str]:
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, f"interrupted; {process.outcome()}."
     if isinstance(error, MemoryError):
-        return USAGE, f"the memory does not suffice: {reason(error)}."
+        return USAGE, f"the memory does not suffice: {_limited(error)}."
     if isinstance(error, OSError):
         return USAGE, f"the system refuses: {reason(error)}."
     if isinstance(error, ImportError) and not _is_ours(error):
-        return USAGE, f"what it needs cannot be loaded: {reason(error)}."
+        return USAGE, f"what it needs cannot be loaded: {_limited(error)}."
     if isinstance(error, SystemExit):
         return USAGE, "the model's own code, or a module's, ended the program."
     return BUG, (
         f"internal error: {type(error).__name__}: {reason(error)}; please "
         "report this, with what --verbosity=1 shows."
+    )
+
+
+def _limited(error: Exception) -> str:
+    """The reason, and the limit that it may have met."""
+    limit = memory.limit()
+    if limit is None:
+        return reason(error)
+    return (
+        f"{reason(error)}; the memory of a process is limited to {limit:,} "
+        "bytes here (ulimit -v), and TensorFlow alone takes some 3 GB"
     )
 
 

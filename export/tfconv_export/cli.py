@@ -45,7 +45,7 @@ from tfconv_export.command_flags import flag_files
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 
-_MOST_DIGITS = 10  # TFLite's sizes are of 32 bits.
+_MOST_DIGITS = 10  # of sizes of 32 bits; of thousands, `int` makes none
 _HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
@@ -66,6 +66,7 @@ def main(argv: list[str]) -> int:
     arguments |= _stream_arguments(arguments)
     with process.quiet(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
+        import tfconv  # noqa: F401, first: it says which backend Keras needs
         from tfconv_export.report import terminal
 
         try:
@@ -244,7 +245,6 @@ def _parse_shape(text: str, dims: str) -> tuple[int, ...]:
             f"--input_shape={text} must be sizes separated by commas, such as "
             "98,40."
         )
-    # A number of thousands of digits is none to `int`.
     if any(len(size) > _MOST_DIGITS for size in sizes):
         raise UsageError(
             f"--input_shape={text} must hold no size of more than "

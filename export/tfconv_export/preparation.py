@@ -17,6 +17,9 @@ from tfconv_export import targets
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Recipe
 from tfconv_export.data import sources as data_sources
+from tfconv_export.data.normalization import normalization
+from tfconv_export.errors import UsageError
+from tfconv_export.printable import clean
 from tfconv_export.quantization import equalization
 from tfconv_export.report import pictures
 from tfconv_export.request import Path
@@ -82,13 +85,20 @@ def prepare(
     if request.custom_module is not None:
         loading.run_module(request.custom_module)
     files.check_unread(planned.targets, inputs.modules())
-    source = loading.load(
-        request.model,
-        unsafe_deserialization=request.unsafe_deserialization,
-        signature=request.signature,
-    )
+    try:
+        source = loading.load(
+            request.model,
+            unsafe_deserialization=request.unsafe_deserialization,
+            signature=request.signature,
+        )
+    except RecursionError as error:
+        raise UsageError(
+            f"--model={request.model} cannot be loaded: it is nested too "
+            "deeply."
+        ) from error
     description = metadata.Metadata(
-        name=pathlib.Path(source.origin).stem,
+        # A path that is not text comes with what cannot be encoded.
+        name=clean(pathlib.Path(source.origin).stem),
         version=request.model_version,
         **_normalisation(request.mean, request.stddev),
         labels=()
@@ -96,6 +106,7 @@ def prepare(
         else proof.read_labels(request.labels),
     )
     source = fix_shapes(source, _shapes(source, request.input_shape, readers))
+    normalization(source.inputs, request.mean, request.stddev)
     examples, evaluation = (
         None
         if reader is None

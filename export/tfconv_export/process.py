@@ -96,8 +96,8 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
         )
     name = signal.Signals(os.WTERMSIG(ended)).name
     raise CheckError(
-        f"the conversion crashed with {name}; {outcome()}. --verbosity=1 "
-        "shows what TensorFlow said last."
+        f"the conversion crashed with {name}, as it does where memory runs "
+        f"out; {outcome()}. --verbosity=1 shows what TensorFlow said last."
     )
 
 

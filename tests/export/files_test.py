@@ -8,6 +8,7 @@ import resource
 import signal
 import stat
 import sys
+import threading
 
 import pytest
 
@@ -227,6 +228,47 @@ def test_interrupted_write_changes_no_target(targets, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         write()
     assert_unchanged(directory)
+
+
+@pytest.mark.parametrize("function", ["replace", "link"])
+def test_interrupt_while_files_are_renamed_comes_after_it(
+    targets, monkeypatch, function
+):
+    directory, write = targets
+    real = getattr(os, function)
+
+    def interrupted(*arguments, **keywords):
+        signal.raise_signal(signal.SIGINT)
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(os, function, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
+        "out.tflite": b"after",
+        "report.json": b"after",
+    }
+    assert "is written" in process.outcome()
+
+
+def test_sets_of_files_are_renamed_one_after_the_other(targets):
+    fcntl = pytest.importorskip("fcntl")
+    directory, write = targets
+    # As another export has it, while it renames its own.
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    try:
+        writing.join(0.2)
+        assert writing.is_alive()
+        for name in ("out.tflite", "report.json"):
+            assert (directory / name).read_bytes() == b"before"
+    finally:
+        os.close(descriptor)
+    writing.join(10)
+    for name in ("out.tflite", "report.json"):
+        assert (directory / name).read_bytes() == b"after"
 
 
 def test_interrupt_that_was_lost_is_known_before_anything_is_written(
