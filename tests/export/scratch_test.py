@@ -1,6 +1,9 @@
 """Folders for temporary files: gone when used, or when their user is dead."""
 
 import os
+import pathlib
+import subprocess
+import sys
 import tempfile
 
 import pytest
@@ -18,15 +21,41 @@ def temporary(tmp_path, monkeypatch):
     return directory
 
 
-def leave_one_behind(temporary) -> str:
+# Makes one, with a file in it, and is killed.
+KILLED = """
+with scratch.folder() as path:
+    open(os.path.join(path, "large"), "w").close()
+    os.kill(os.getpid(), 9)
+"""
+# Makes one, and ends while a child of it waits for its input to end.
+OUTLIVED = """
+with scratch.folder():
+    if not os.fork():
+        sys.stdin.read()
+    os._exit(0)
+"""
+
+
+def start(code: str, temporary) -> subprocess.Popen:
+    return subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            f"import os, sys\nfrom tfconv_export import scratch\n{code}",
+        ],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+            "TMPDIR": str(temporary),
+        },
+        stdin=subprocess.PIPE,
+    )
+
+
+def leave_one_behind(temporary) -> pathlib.Path:
     """Makes one in a process that is killed; gives its path."""
-    child = os.fork()
-    if not child:
-        with scratch.folder() as path:
-            with open(os.path.join(path, "large"), "w") as file:
-                file.write("large")
-            os.kill(os.getpid(), 9)
-    os.waitpid(child, 0)
+    with start(KILLED, temporary):
+        pass
     (left,) = temporary.iterdir()
     return left
 
@@ -52,19 +81,11 @@ def test_folder_of_a_living_process_stays(temporary):
 
 
 def test_folder_of_a_child_that_outlives_its_parent_stays(temporary):
-    reading, writing = os.pipe()
-    parent = os.fork()
-    if not parent:
+    with start(OUTLIVED, temporary) as parent:
+        os.waitid(os.P_PID, parent.pid, os.WEXITED | os.WNOWAIT)
+        (used,) = temporary.iterdir()
         with scratch.folder():
-            if not os.fork():
-                os.close(writing)
-                os.read(reading, 1)
-            os._exit(0)
-    os.waitpid(parent, 0)
-    (used,) = temporary.iterdir()
-    with scratch.folder():
-        assert used.exists()
-    os.close(writing)
+            assert used.exists()
 
 
 def test_nothing_of_others_is_removed(temporary, tmp_path):
