@@ -239,11 +239,17 @@ def _place(path: pathlib.Path) -> tuple:
     return *_identity(path), *missing
 
 
-def write_all(contents: dict[pathlib.Path, bytes]) -> None:
+def write_all(
+    contents: dict[pathlib.Path, bytes], overwrite: bool = True
+) -> None:
     """Writes every file beside its target, then renames them into place.
 
     A file's directory is made if it is missing. Of two processes that write
     into the same directories, one renames all of its files first.
+
+    Args:
+        contents: from the files' paths to what is to be in them.
+        overwrite: whether they may exist by now.
 
     Raises:
         UsageError: if one cannot be written; then no target has changed.
@@ -267,6 +273,11 @@ def write_all(contents: dict[pathlib.Path, bytes]) -> None:
         parents = {path.parent for path in contents}
         with locks.alone_in(parents), process.uninterrupted():
             for path, name in temporary.items():
+                if path.exists() and not overwrite:
+                    raise UsageError(
+                        f"{path} was written by something else meanwhile; "
+                        "pass --overwrite to replace it."
+                    )
                 undo.callback(_restore, path, _keep(path, cleanup))
                 os.replace(name, path)
             undo.pop_all()

@@ -251,6 +251,15 @@ def test_interrupt_while_files_are_renamed_comes_after_it(
     assert "is written" in process.outcome()
 
 
+def test_file_that_came_meanwhile_is_overwritten_only_if_it_may_be(tmp_path):
+    first, second = tmp_path / "report.json", tmp_path / "out.tflite"
+    second.write_bytes(b"another's")
+    with pytest.raises(tfconv_export.UsageError, match="meanwhile"):
+        files.write_all({first: b"ours", second: b"ours"}, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.tflite"]
+    assert second.read_bytes() == b"another's"
+
+
 def test_sets_of_files_are_renamed_one_after_the_other(targets):
     fcntl = pytest.importorskip("fcntl")
     directory, write = targets

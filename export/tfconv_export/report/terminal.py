@@ -274,14 +274,21 @@ def _table(*columns: str) -> rich.table.Table:
     return table
 
 
+def _on_one_line(text: str) -> str:
+    """The text, clean; a line break in a name would begin a line of its own."""
+    return " ".join(clean(text).splitlines())
+
+
 def _escape(text: str) -> str:
-    return rich.markup.escape(clean(text))
+    return rich.markup.escape(_on_one_line(text))
 
 
 def _show(
     console: rich.console.Console, text: str, style: str | None = None
 ) -> None:
-    console.print(clean(text), style=style, highlight=False, markup=False)
+    console.print(
+        _on_one_line(text), style=style, highlight=False, markup=False
+    )
 
 
 def _row(tensor: TensorFacts) -> tuple[str, str, str]:
