@@ -29,6 +29,14 @@ _ENDING = [
 ]
 
 
+# How a process ends that gets no memory: by the system, or by C++.
+_OUT_OF_MEMORY = [
+    getattr(signal, name)
+    for name in ("SIGKILL", "SIGABRT", "SIGBUS")
+    if hasattr(signal, name)
+]
+
+
 class Expired(KeyboardInterrupt):
     """The time is over."""
 
@@ -74,14 +82,19 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
                 _raise_interrupts(expired)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 status = run()
-                sys.stdout.flush()
+                with contextlib.suppress(OSError):
+                    sys.stdout.flush()
                 os.write(writing, bytes([status]))
             finally:
                 os._exit(status)
         os.close(writing)
         ended, was_expired = _wait(child, timeout_s, before)
-        with os.fdopen(reading, "rb") as file:
-            told = file.read()
+        # Not until its end: processes that the child has left may have it.
+        os.set_blocking(reading, False)
+        told = b""
+        with contextlib.suppress(BlockingIOError):
+            told = os.read(reading, 2)
+        os.close(reading)
     _outcome.is_written = _WRITTEN in told
     status = told.removeprefix(_WRITTEN)
     if status:
@@ -94,10 +107,11 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
             f"{os.WEXITSTATUS(ended)}, by code that the model, the data or "
             f"TensorFlow runs; {outcome()}."
         )
-    name = signal.Signals(os.WTERMSIG(ended)).name
+    signum = os.WTERMSIG(ended)
+    hint = ", as where memory runs out" if signum in _OUT_OF_MEMORY else ""
     raise CheckError(
-        f"the conversion crashed with {name}, as it does where memory runs "
-        f"out; {outcome()}. --verbosity=1 shows what TensorFlow said last."
+        f"the conversion crashed with {signal.Signals(signum).name}{hint}; "
+        f"{outcome()}. --verbosity=1 shows what TensorFlow said last."
     )
 
 

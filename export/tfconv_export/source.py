@@ -111,8 +111,11 @@ def fix_shapes(source: Source, shapes: Shapes) -> Source:
             f"The model cannot take inputs of shape {listed}: {reason(error)}."
         ) from error
     largest = max(
-        sum(map(_bytes, operation.outputs))
-        for operation in traced.graph.get_operations()
+        (
+            sum(map(_bytes, operation.outputs))
+            for operation in traced.graph.get_operations()
+        ),
+        default=0,
     )
     memory.check(_COPIES * largest, what)
     return dataclasses.replace(source, inputs=inputs)
