@@ -1,5 +1,6 @@
 """1-D convolutions for Keras, trained with XLA and made for edge devices."""
 
+from tfconv import backend as _backend  # noqa: F401, before all others
 from tfconv import streaming as streaming
 from tfconv.compilation import jit
 from tfconv.conversion import from_keras

@@ -38,5 +38,6 @@ _MODULES = {
 def __getattr__(name: str):
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    importlib.import_module("tfconv")  # It says which backend Keras needs.
     module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
     return getattr(module, name)

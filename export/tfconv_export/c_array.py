@@ -63,7 +63,7 @@ def write(content: bytes, path: pathlib.Path) -> dict[pathlib.Path, bytes]:
             f'{comment}#include "{header.name}"\n\n'
             f"alignas(16) const unsigned char g_{name}[] = {{\n{lines}}};\n"
             f"const unsigned int g_{name}_size = {len(content)};\n"
-        ).encode(),
+        ).encode(errors="surrogateescape"),  # The header's path may be no text.
         header: (
             f"{comment}#ifndef {guard}\n#define {guard}\n\n"
             f"extern const unsigned char g_{name}[];\n"

@@ -1,6 +1,7 @@
 """From data to checked examples, a few of them chosen, one at a time."""
 
 import dataclasses
+import math
 import operator
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from tfconv_export import memory
 from tfconv_export.data.normalization import normalization
 from tfconv_export.data.ranges import Statistics
 from tfconv_export.data.ranges import judge_calibration
@@ -93,10 +95,10 @@ def choose(
         UsageError: if the data is empty, of another shape, not finite, or does
             not fit the model's dtypes; or if another argument is wrong.
     """
-    if count is not None and _integer(count, "num_calibration_examples") < 1:
-        raise UsageError(
-            f"--num_calibration_examples={count} must be at least 1."
-        )
+    is_calibration = reader.wanted.argument != "evaluation_data"
+    kind = "calibration" if is_calibration else "evaluation"
+    if count is not None and _integer(count, f"num_{kind}_examples") < 1:
+        raise UsageError(f"--num_{kind}_examples={count} must be at least 1.")
     if _integer(seed, "seed") < 0:
         raise UsageError(f"--seed={seed} must not be negative.")
     normalize = normalization(inputs, mean, stddev)
@@ -156,7 +158,6 @@ def choose(
         )
         for name, found in statistics.items()
     )
-    is_calibration = reader.wanted.argument != "evaluation_data"
     return Examples(
         origin=reader.origin,
         indices=indices,
@@ -176,6 +177,10 @@ def generate(inputs: tuple[Input, ...], count: int = 16) -> Examples:
     arrays = {}
     for item in inputs:
         shape = (count, 1, *item.shape)
+        memory.check(
+            math.prod(shape) * (np.dtype(float).itemsize + item.dtype.size),
+            f"Generated data for the input {item.name} of shape {item.shape}",
+        )
         if item.dtype.is_floating:
             array = rng.standard_normal(shape)
         else:

@@ -16,13 +16,16 @@ is written only if it computes what was trained, with TFLite's own operators.
 The last but one makes a file that runs frame by frame. The last prints what is
 in a TFLite file, whoever made it.
 
-Exit status: 0 written; 1 a check failed, and nothing was written but the
-reports that were asked for; 2 wrong usage.
+Exit status: 0 written; 1 a check failed, or the conversion crashed or took too
+long, and nothing was written but the reports that were asked for; 2 wrong
+usage, or a machine that cannot do it; 70 a fault of this program; 130
+interrupted.
 """
 
 import contextlib
 import os
 import sys
+from collections.abc import Callable
 
 # TensorFlow reads it when it is imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -31,13 +34,18 @@ import rich.progress
 from absl import app
 from absl import flags
 
+from tfconv_export import boundary
+from tfconv_export import files
 from tfconv_export import process
 from tfconv_export.command_flags import ARGUMENTS
 from tfconv_export.command_flags import FLAGS
 from tfconv_export.command_flags import STREAM
+from tfconv_export.command_flags import TIMEOUT
+from tfconv_export.command_flags import flag_files
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 
+_MOST_DIGITS = 10  # of sizes of 32 bits; of thousands, `int` makes none
 _HELP = ("-h", "-help", "--help", "--helpshort", "--helpfull")
 
 
@@ -58,6 +66,7 @@ def main(argv: list[str]) -> int:
     arguments |= _stream_arguments(arguments)
     with process.quiet(), _progress() as progress:
         # Not before the flags are known to be right: this imports TensorFlow.
+        import tfconv  # noqa: F401, first: it says which backend Keras needs
         from tfconv_export.report import terminal
 
         try:
@@ -66,12 +75,14 @@ def main(argv: list[str]) -> int:
                 from tfconv_export.streaming import export_streaming as export
             else:
                 from tfconv_export.exporting import export
-            result = export(**arguments, progress=progress)
+            read = [(f"--flagfile={p}", p) for p in flag_files(sys.argv)]
+            with files.also_read(read):
+                result = export(**arguments, progress=progress)
         except CheckError as error:
             result, failure = error.result, error
     if result is not None:
-        with _printing():
-            terminal.print_result(result)
+        # What was written is written, whether or not it can be told.
+        _can_print(lambda: terminal.print_result(result))
     if failure is not None:
         raise failure
     return 0
@@ -91,14 +102,13 @@ def _stream_arguments(arguments: dict) -> dict:
     return {}
 
 
-@contextlib.contextmanager
-def _printing():
-    """What is printed may go nowhere; what was written is written all the same.
+def _can_print(show: Callable[[], None]) -> bool:
+    """Shows something on stdout, and whether it could.
 
-    So `tfconv-export ... | head` succeeds.
+    It also could if nobody reads on, as in `tfconv-export ... | head`.
     """
     try:
-        yield
+        show()
         sys.stdout.flush()
     except SystemExit:
         pass  # as rich has it, when nobody reads on
@@ -106,11 +116,9 @@ def _printing():
         # Python would try again when it ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if not isinstance(error, BrokenPipeError):
-            print(
-                f"tfconv-export: the result cannot be printed: "
-                f"{error.strerror}.",
-                file=sys.stderr,
-            )
+            boundary.say(f"the result cannot be printed: {error.strerror}.")
+            return False
+    return True
 
 
 def _inspect(paths: list[str]) -> int:
@@ -124,42 +132,56 @@ def _inspect(paths: list[str]) -> int:
         from tfconv_export.report import terminal
 
         facts = flatbuffer.read_file(paths[0])
-    with _printing():
-        terminal.print_facts(paths[0], facts)
+    if not _can_print(lambda: terminal.print_facts(paths[0], facts)):
+        return boundary.USAGE
     return 0
 
 
 def run() -> None:
     """The command: parses `sys.argv`, and exits."""
-    # `bazel run` starts in a folder of its own; paths are the caller's.
-    os.chdir(os.environ.get("BUILD_WORKING_DIRECTORY", "."))
-    app.run(
-        lambda argv: process.in_a_child(_exit_status, argv),
-        flags_parser=_parse_flags,
-    )
+    process.open_streams()
+    sys.exit(boundary.exit_status(_run))
 
 
-def _exit_status(argv: list[str]) -> int:
+def _run() -> int:
+    _go_where_the_caller_is()
     try:
-        return main(argv)
-    except UsageError as error:
-        print(f"tfconv-export: {error}", file=sys.stderr)
-        return 2
-    except CheckError as error:
-        print(f"tfconv-export: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("tfconv-export: interrupted; nothing written.", file=sys.stderr)
-        return 130
+        app.run(
+            lambda argv: process.in_a_child(
+                lambda: boundary.exit_status(lambda: main(argv)), TIMEOUT.value
+            ),
+            flags_parser=_parse_flags,
+        )
+    except SystemExit as ended:  # as absl's `run` always has it
+        return ended.code
+
+
+def _go_where_the_caller_is() -> None:
+    """Paths are the caller's; `bazel run` starts in a folder of its own.
+
+    Raises:
+        UsageError: if there is no such folder.
+    """
+    folder = os.environ.get("BUILD_WORKING_DIRECTORY", ".")
+    try:
+        os.chdir(folder)
+        os.getcwd()
+    except OSError as error:
+        named = "the current directory"
+        if folder != ".":
+            named = f"BUILD_WORKING_DIRECTORY={folder}"
+        raise UsageError(
+            f"{named} cannot be worked in: {error.strerror}; change to "
+            "another directory."
+        ) from error
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
     if set(_HELP) & set(argv[1:]):
         # absl's own shows the flags of the script, which has none when pip
         # has made it, and exits with 1.
-        with _printing():
-            print(f"{__doc__}\n{FLAGS.get_help()}")
-        sys.exit(0)
+        shown = _can_print(lambda: print(f"{__doc__}\n{FLAGS.get_help()}"))
+        sys.exit(0 if shown else boundary.USAGE)
     try:
         rest = FLAGS(_with_verbosity(argv), known_only=True)
         try:
@@ -167,9 +189,9 @@ def _parse_flags(argv: list[str]) -> list[str]:
         except flags.UnrecognizedFlagError:
             return FLAGS(rest)  # It suggests one of ours.
     except flags.Error as error:
-        message = " ".join(str(error).split())
-        print(f"tfconv-export: {message} (see --help)", file=sys.stderr)
-        sys.exit(2)
+        raise UsageError(f"{error} (see --help)") from error
+    except UnicodeError as error:
+        raise UsageError(f"--flagfile is not a text file: {error}.") from error
 
 
 def _with_verbosity(argv: list[str]) -> list[str]:
@@ -222,6 +244,11 @@ def _parse_shape(text: str, dims: str) -> tuple[int, ...]:
         raise UsageError(
             f"--input_shape={text} must be sizes separated by commas, such as "
             "98,40."
+        )
+    if any(len(size) > _MOST_DIGITS for size in sizes):
+        raise UsageError(
+            f"--input_shape={text} must hold no size of more than "
+            f"{_MOST_DIGITS} digits."
         )
     shape = tuple(map(int, sizes))
     if 0 in shape:

@@ -1,6 +1,8 @@
 """The flags of the command."""
 
 import functools
+import os
+import re
 
 from absl import flags
 
@@ -198,6 +200,14 @@ ARGUMENTS = [
         "The TFLite file for whole windows, beside the one of --stream_hop.",
     ),
 ]
+# Of the command alone: it ends its child.
+TIMEOUT = _integer(
+    "timeout_s",
+    4 * 60 * 60,
+    "Seconds after which an export that has not ended is ended, as a model "
+    "with an endless loop never does; 0 for no limit.",
+    lower_bound=0,
+)
 # Of `export_streaming`, by their flags.
 STREAM = {
     "stream_hop": "hop",
@@ -205,3 +215,27 @@ STREAM = {
     "stream_fallback": "fallback",
     "also_whole": "also_whole",
 }
+
+
+def flag_files(arguments: list[str]) -> list[str]:
+    """The files that `--flagfile` names in these arguments, and those in them.
+
+    Args:
+        arguments: that were parsed, so that all of the files can be read.
+    """
+    waiting, found = list(arguments), []
+    while waiting:
+        argument = waiting.pop(0)
+        named = re.fullmatch(r"--?flagfile(?:=(.*))?\s*", argument)
+        if named is None:
+            continue
+        path = named[1]
+        if path is None:
+            path = waiting.pop(0) if waiting else ""
+        path = os.path.expanduser(path.strip())
+        # Not twice, which a pipe cannot be read.
+        if path not in found and os.path.isfile(path):
+            found.append(path)
+            with open(path) as file:
+                waiting = [*file, *waiting]
+    return found

@@ -6,10 +6,19 @@ import os
 import pathlib
 import shutil
 import tempfile
+import unicodedata
+from collections.abc import Iterable
+from collections.abc import Iterator
 
+from tfconv_export import locks
 from tfconv_export import process
+from tfconv_export import scratch
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
+
+# A path, after what messages call it: of what is written, the flag.
+Named = tuple[str, os.PathLike | str]
 
 _FULL = [
     os.strerror(code) for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,7 +33,7 @@ def temporary_directory():
         UsageError: if it does.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+        with scratch.folder() as directory:
             yield directory
     except (UsageError, CheckError):
         raise
@@ -56,7 +65,7 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
     path = pathlib.Path(path)
     try:
         if path.is_symlink():  # What it points to is written, and it stays.
-            path = path.resolve()
+            path = _followed(path, flag)
         if path.is_dir():
             raise UsageError(
                 f"--{flag}={path} is a directory; give the name of a file."
@@ -75,12 +84,12 @@ def check_target(path: os.PathLike, overwrite: bool, flag: str) -> pathlib.Path:
                 f"--{flag}={path} cannot be written: there is no directory "
                 f"{path.parent}; create it first."
             )
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".tfconv-"):
-            pass
-    except OSError as error:
-        raise UsageError(
-            f"--{flag}={path} cannot be written: {error.strerror}."
-        ) from error
+        _check_writable(path.parent)
+        os.lstat(path)
+    except FileNotFoundError:
+        pass  # It is new, and its name is one that can be.
+    except (OSError, ValueError) as error:
+        raise _cannot_be_written(path, flag, error) from error
     return path
 
 
@@ -96,93 +105,193 @@ def check_directory(
         overwrite: whether it may have something in it already.
         flag: the name of the argument that gave `path`, for the message.
 
+    Returns:
+        The directory to write into.
+
     Raises:
         UsageError: if not.
     """
     path = pathlib.Path(path)
-    if path.exists() and not path.is_dir():
-        raise UsageError(
-            f"--{flag}={path} is a file; give the name of a directory."
-        )
-    if not path.exists():
-        return check_target(path, overwrite, flag)
     try:
-        with tempfile.NamedTemporaryFile(dir=path, prefix=".tfconv-"):
-            pass
+        if path.is_symlink():
+            path = _followed(path, flag)
+        if not path.exists():
+            return check_target(path, overwrite, flag)
+        if not path.is_dir():
+            raise UsageError(
+                f"--{flag}={path} is a file; give the name of a directory."
+            )
+        _check_writable(path)
         if any(path.iterdir()) and not overwrite:
             raise UsageError(
                 f"--{flag}={path} is not empty; pass --overwrite to replace "
                 "what has the same names."
             )
-    except OSError as error:
-        raise UsageError(
-            f"--{flag}={path} cannot be written: {error.strerror}."
-        ) from error
+    except (OSError, ValueError) as error:
+        raise _cannot_be_written(path, flag, error) from error
     return path
 
 
-def check_distinct(
-    targets: dict[str, os.PathLike | None], inputs: dict[str, os.PathLike]
-) -> None:
-    """Makes sure that no target is an input, in one, or another target.
+def _followed(path: pathlib.Path, flag: str) -> pathlib.Path:
+    """What a link points to in the end."""
+    found = pathlib.Path(os.path.realpath(path))
+    if found.is_symlink():
+        raise UsageError(
+            f"--{flag}={path} is a link that leads back to itself; give "
+            "another name."
+        )
+    return found
 
-    Args:
-        targets: files to be written, by the names of their arguments.
-        inputs: files and directories to be read, likewise.
+
+def _check_writable(directory: pathlib.Path) -> None:
+    with tempfile.NamedTemporaryFile(dir=directory, prefix=".tfconv-"):
+        pass
+
+
+def _cannot_be_written(path, flag: str, error: Exception) -> UsageError:
+    if isinstance(error, UsageError):
+        return error
+    return UsageError(f"--{flag}={path} cannot be written: {why(error)}.")
+
+
+def why(error: OSError | ValueError) -> str:
+    """What the system says of a path that it does not take."""
+    return getattr(error, "strerror", None) or reason(error)
+
+
+_also_read: list[Named] = []
+
+
+@contextlib.contextmanager
+def also_read(files: Iterable[Named]) -> Iterator[None]:
+    """Names files that were read before an export, for `check_unread`."""
+    before = list(_also_read)
+    _also_read.extend(files)
+    try:
+        yield
+    finally:
+        _also_read[:] = before
+
+
+def check_distinct(targets: Iterable[Named]) -> None:
+    """Makes sure that no two files to be written are one.
+
+    On some file systems, names that differ in case only are one file.
 
     Raises:
-        UsageError: if one is.
+        UsageError: if two are.
     """
-    seen = {flag: pathlib.Path(path).resolve() for flag, path in inputs.items()}
-    for flag, path in targets.items():
-        if path is None:
-            continue
-        resolved = pathlib.Path(path).resolve()
-        for other, taken in seen.items():
-            if resolved == taken or taken in resolved.parents:
-                raise UsageError(
-                    f"--{flag}={path} would overwrite --{other}={taken}; give "
-                    "another name."
-                )
-        seen[flag] = resolved
+    seen: dict[tuple, Named] = {}
+    for flag, path in targets:
+        place = _place(pathlib.Path(path))
+        if place in seen:
+            other, taken = seen[place]
+            raise UsageError(
+                f"--{flag} would write {path}, and --{other} would write "
+                f"{taken}, over one another; give another name."
+            )
+        seen[place] = flag, path
 
 
-def write_all(contents: dict[pathlib.Path, bytes]) -> None:
+def check_unread(targets: Iterable[Named], inputs: Iterable[Named]) -> None:
+    """Makes sure that no file to be written is one that is read.
+
+    Args:
+        targets: files to be written.
+        inputs: files and directories to be read.
+
+    Raises:
+        UsageError: if one is, or is in a directory that is read, or if what
+            is to be read cannot even be looked at.
+    """
+    read: dict[tuple[int, int], str] = {}
+    for name, path in (*inputs, *_also_read):
+        try:
+            read.setdefault(_identity(path), name)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # Who reads it says so.
+        except (OSError, ValueError) as error:
+            raise UsageError(f"{name} cannot be read: {why(error)}.") from error
+    for flag, path in targets:
+        for place in (path, *pathlib.Path(os.path.realpath(path)).parents):
+            if not os.path.exists(place) or _identity(place) not in read:
+                continue
+            harm = "overwrite" if place == path else "be written into"
+            raise UsageError(
+                f"--{flag}={path} would {harm} {read[_identity(place)]}; give "
+                "another name."
+            )
+
+
+def _identity(path: os.PathLike | str) -> tuple[int, int]:
+    """The same for all names of a file, as links are, and for no other file."""
+    status = os.stat(path)
+    return status.st_dev, status.st_ino
+
+
+def _place(path: pathlib.Path) -> tuple:
+    """The same for all paths to one entry of a directory, there or not."""
+    path = pathlib.Path(os.path.realpath(path.parent)) / path.name
+    missing = []
+    while not path.exists() or not missing:
+        missing.append(unicodedata.normalize("NFC", path.name).casefold())
+        path = path.parent
+    return *_identity(path), *missing
+
+
+def write_all(
+    contents: dict[pathlib.Path, bytes], overwrite: bool = True
+) -> None:
     """Writes every file beside its target, then renames them into place.
 
-    A file's directory is made if it is missing.
+    A file's directory is made if it is missing. Of two processes that write
+    into the same directories, one renames all of its files first.
+
+    Args:
+        contents: from the files' paths to what is to be in them.
+        overwrite: whether they may exist by now.
 
     Raises:
         UsageError: if one cannot be written; then no target has changed.
     """
     process.end_if_interrupted()
-    # Left in the opposite order: a directory goes when it is empty again.
-    with (
-        contextlib.ExitStack() as made,
-        contextlib.ExitStack() as undo,
-        contextlib.ExitStack() as cleanup,
-    ):
-        try:
-            temporary = {}
-            for path, content in contents.items():
+    made, undo, cleanup = (contextlib.ExitStack() for _ in range(3))
+    path = None
+    try:
+        temporary = {}
+        for path, content in contents.items():
+            with process.uninterrupted():  # What is made is known to be.
                 if not path.parent.exists():
                     path.parent.mkdir()
                     made.callback(_remove, path.parent)
-                temporary[path] = _write_beside(path, content)
-                cleanup.callback(_unlink, temporary[path])
+                descriptor, name = tempfile.mkstemp(
+                    dir=path.parent, prefix=f".{path.name}-", suffix=".tmp"
+                )
+                cleanup.callback(_unlink, name)
+            _fill(descriptor, name, content)
+            temporary[path] = name
+        parents = {path.parent for path in contents}
+        with locks.alone_in(parents), process.uninterrupted():
             for path, name in temporary.items():
+                if path.exists() and not overwrite:
+                    raise UsageError(
+                        f"{path} was written by something else meanwhile; "
+                        "pass --overwrite to replace it."
+                    )
                 undo.callback(_restore, path, _keep(path, cleanup))
                 os.replace(name, path)
-        except OSError as error:
+            undo.pop_all()
+            made.pop_all()
+            process.note_written()
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}."
+        ) from error
+    finally:
+        with process.uninterrupted():
             undo.close()
-            raise UsageError(
-                f"{path} cannot be written: {error.strerror}."
-            ) from error
-        except BaseException:
-            undo.close()
-            raise
-        undo.pop_all()
-        made.pop_all()
+            cleanup.close()
+            made.close()  # Last: a directory goes when it is empty again.
 
 
 def _keep(path: pathlib.Path, cleanup: contextlib.ExitStack) -> str | None:
@@ -216,20 +325,12 @@ def _remove(directory: pathlib.Path) -> None:
         directory.rmdir()
 
 
-def _write_beside(path: pathlib.Path, content: bytes) -> str:
-    descriptor, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.name}-", suffix=".tmp"
-    )
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp lets nobody else read; a new file follows the umask.
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(name, 0o666 & ~umask)
-    except BaseException:
-        os.unlink(name)
-        raise
-    return name
+def _fill(descriptor: int, name: str, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    # mkstemp lets nobody else read; a new file follows the umask.
+    umask = os.umask(0)
+    os.umask(umask)
+    os.chmod(name, 0o666 & ~umask)

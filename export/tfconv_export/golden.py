@@ -2,6 +2,7 @@
 
 import io
 import itertools
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,6 +16,9 @@ from tfconv_export.runtimes import LiteRT
 from tfconv_export.streaming_result import StreamingState
 
 COUNT = 8
+
+# The files that `contents` may make, as patterns.
+MEMBERS = ("golden.cc", "golden.h", "input_*.npy", "output_*.npy")
 
 _C_TYPES = {
     "float32": "float",
@@ -104,7 +108,7 @@ def contents(
     for name, array in arrays.items():
         buffer = io.BytesIO()
         np.save(buffer, array)
-        files[f"{name}.npy"] = buffer.getvalue()
+        files[f"{name.replace('/', '_')}.npy"] = buffer.getvalue()
     comment = (
         f"// What {what} computes with TFLite's reference kernels.\n"
         "// Written by tfconv-export.\n"
@@ -117,7 +121,7 @@ def contents(
                 f"--golden_dir cannot hold {name}, whose dtype is "
                 f"{array.dtype}; leave it out for this model."
             )
-        identifier = f"g_golden_{name.replace('.', '_')}"
+        identifier = f"g_golden_{re.sub('[^0-9A-Za-z_]', '_', name)}"
         # Every example in a row, as the device's tensor has it.
         declaration = (
             f"const {c_type} {identifier}[{len(array)}][{array[0].size}]"

@@ -5,7 +5,6 @@ import dataclasses
 import inspect
 import pathlib
 import re
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from tfconv.conversion import clone_with
 from tfconv.conversion import sharing_weights
 from tfconv_export import keras2
 from tfconv_export import keras_files
+from tfconv_export import scratch
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.folding import fold_channels_first
@@ -318,7 +318,7 @@ def _graph_names(structure, tensors) -> list[str]:
 
 def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
     try:
-        with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+        with scratch.folder() as directory:
             model = keras.saving.load_model(
                 path
                 if path.suffix == ".keras"

@@ -1,8 +1,10 @@
 """Which files an export writes, and what is in them."""
 
 import dataclasses
+import fnmatch
 import os
 import pathlib
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -18,6 +20,7 @@ from tfconv_export.result import TargetReport
 from tfconv_export.streaming_result import StreamingResult
 
 _COMPILED = "output (for the NPU)"
+_MEMBERS = {"report_dir": directory.MEMBERS, "golden_dir": golden.MEMBERS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,7 @@ class Outputs:
         c_array: path of the C++ source file.
         report_dir: path of the report's directory.
         golden_dir: path of the golden vectors' directory.
+        targets: all files that may be replaced, each after its flag.
     """
 
     output: pathlib.Path
@@ -41,10 +45,11 @@ class Outputs:
     c_array: pathlib.Path | None = None
     report_dir: pathlib.Path | None = None
     golden_dir: pathlib.Path | None = None
+    targets: tuple[files.Named, ...] = ()
 
 
 def plan(
-    inputs: dict[str, "os.PathLike | str"],
+    inputs: Iterable[files.Named],
     overwrite: bool,
     output: "os.PathLike | str",
     *,
@@ -58,7 +63,7 @@ def plan(
     """Makes sure, before any work is done, that all can be written.
 
     Args:
-        inputs: what is read, by the names of the arguments.
+        inputs: what is read, each after its name for messages.
         overwrite: whether what is to be written may exist.
         output: path of the TFLite file.
         compiles: whether a file for an NPU goes beside it, as `NAME_vela`.
@@ -69,7 +74,8 @@ def plan(
         golden_dir: path of the golden vectors' directory, or `None`.
 
     Raises:
-        UsageError: if not.
+        UsageError: if not; or if one file would be written over another, or
+            over what is read.
     """
     output = pathlib.Path(output)
     paths = {"output": output}
@@ -96,15 +102,60 @@ def plan(
         )
         if path is not None
     }
-    files.check_distinct(paths | directories, inputs)
+    targets = [*paths.items(), *directories.items()]
+    names = {path.name for path in paths.values()}
+    for flag, path in directories.items():
+        targets += [(flag, item) for item in _members(path, flag, names)]
+    targets = [(flag.partition(" ")[0], path) for flag, path in targets]
+    files.check_distinct(targets)
+    files.check_unread(targets, inputs)
     return Outputs(
         output=paths["output"],
         compiled=paths.get(_COMPILED),
         also_whole=paths.get("also_whole"),
         report=paths.get("report"),
         c_array=paths.get("c_array"),
+        targets=tuple(targets),
         **directories,
     )
+
+
+def _members(
+    directory: pathlib.Path, flag: str, others: Iterable[str]
+) -> list[pathlib.Path]:
+    """The files that may be written into a directory.
+
+    Some names are known only when the model is: of those, what is there
+    already, and what has the name of another file to be written.
+
+    Raises:
+        UsageError: if one of them cannot be written.
+    """
+    names = {name for name in _MEMBERS[flag] if "*" not in name} | set(others)
+    if directory.is_dir():
+        names |= {path.name for path in directory.iterdir()}
+    return [
+        _member(directory, name, flag)
+        for name in sorted(names)
+        if any(fnmatch.fnmatchcase(name, each) for each in _MEMBERS[flag])
+    ]
+
+
+def _member(directory: pathlib.Path, name: str, flag: str) -> pathlib.Path:
+    """Where a file of a directory is written: links are followed.
+
+    Raises:
+        UsageError: if there is something that is not a file.
+    """
+    path = directory / name
+    if path.is_dir():
+        raise UsageError(
+            f"--{flag}={directory} has a directory {name} where a file is to "
+            "be; give another directory."
+        )
+    if not os.path.lexists(path):
+        return path
+    return files.check_target(path, True, flag)
 
 
 def reports(
@@ -175,13 +226,9 @@ def _inside(
     """The same contents, by path.
 
     Raises:
-        UsageError: if a directory is where a file is to be.
+        UsageError: if there is something that is not a file.
     """
-    paths = {directory / name: content for name, content in contents.items()}
-    for path in paths:
-        if path.is_dir():
-            raise UsageError(
-                f"--{flag}={directory} has a directory {path.name} where a "
-                "file is to be; give another directory."
-            )
-    return paths
+    return {
+        _member(directory, name, flag): content
+        for name, content in contents.items()
+    }

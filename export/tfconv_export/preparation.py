@@ -2,12 +2,13 @@
 
 import dataclasses
 import functools
-import os
 import pathlib
 
 import numpy as np
 
 from tfconv_export import calibration
+from tfconv_export import files
+from tfconv_export import inputs
 from tfconv_export import loading
 from tfconv_export import metadata
 from tfconv_export import outputs
@@ -16,6 +17,9 @@ from tfconv_export import targets
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Recipe
 from tfconv_export.data import sources as data_sources
+from tfconv_export.data.normalization import normalization
+from tfconv_export.errors import UsageError
+from tfconv_export.printable import clean
 from tfconv_export.quantization import equalization
 from tfconv_export.report import pictures
 from tfconv_export.request import Path
@@ -67,16 +71,7 @@ def prepare(
     if request.report_dir is not None:
         pictures.require_matplotlib()
     planned = outputs.plan(
-        {
-            name: path
-            for name in (
-                "model",
-                "representative_data",
-                "evaluation_data",
-                "labels",
-            )
-            if isinstance(path := getattr(request, name), (str, os.PathLike))
-        },
+        inputs.find(request),
         request.overwrite,
         request.output,
         compiles=targets.TARGETS[request.target].compiles,
@@ -89,13 +84,21 @@ def prepare(
     readers = [_reader(request, name) for name in _data_arguments(request)]
     if request.custom_module is not None:
         loading.run_module(request.custom_module)
-    source = loading.load(
-        request.model,
-        unsafe_deserialization=request.unsafe_deserialization,
-        signature=request.signature,
-    )
+    files.check_unread(planned.targets, inputs.modules())
+    try:
+        source = loading.load(
+            request.model,
+            unsafe_deserialization=request.unsafe_deserialization,
+            signature=request.signature,
+        )
+    except RecursionError as error:
+        raise UsageError(
+            f"--model={request.model} cannot be loaded: it is nested too "
+            "deeply."
+        ) from error
     description = metadata.Metadata(
-        name=pathlib.Path(source.origin).stem,
+        # A path that is not text comes with what cannot be encoded.
+        name=clean(pathlib.Path(source.origin).stem),
         version=request.model_version,
         **_normalisation(request.mean, request.stddev),
         labels=()
@@ -103,6 +106,7 @@ def prepare(
         else proof.read_labels(request.labels),
     )
     source = fix_shapes(source, _shapes(source, request.input_shape, readers))
+    normalization(source.inputs, request.mean, request.stddev)
     examples, evaluation = (
         None
         if reader is None

@@ -85,6 +85,17 @@ def check(recipe: Recipe, target: str, given: dict[str, Any]) -> None:
         value = given.get(name, 0.0)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UsageError(f"--{name}={value} must be a finite number.")
+    if given.get("max_accuracy_drop", 0.0) < 0:
+        raise UsageError(
+            f"--max_accuracy_drop={given['max_accuracy_drop']} must not be "
+            "negative."
+        )
+    try:
+        str(given.get("model_version", "")).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "--model_version must be text in UTF-8, for the metadata."
+        ) from error
     if set(_DATA) <= set(given):
         raise UsageError(
             "--data_function and --representative_data are two ways to say "

@@ -1,6 +1,7 @@
 """A trained model, from wherever it lies, as a function of tensors."""
 
 import dataclasses
+import math
 import operator
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from tfconv_export import memory
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 
@@ -96,16 +98,39 @@ def fix_shapes(source: Source, shapes: Shapes) -> Source:
         item.name: tf.TensorSpec((1, *item.shape), item.dtype)
         for item in inputs
     }
+    listed = ", ".join(f"({_comma(item.shape)})" for item in inputs)
+    what = f"To run the model on inputs of shape {listed}"
+    # Before TensorFlow sees them: it computes with 64 bits.
+    memory.check(_COPIES * sum(map(_bytes, specs.values())), what)
     try:
-        tf.function(source.reference, autograph=False).get_concrete_function(
-            specs
-        )
+        traced = tf.function(
+            source.reference, autograph=False
+        ).get_concrete_function(specs)
     except Exception as error:
-        listed = ", ".join(f"({_comma(item.shape)})" for item in inputs)
         raise UsageError(
             f"The model cannot take inputs of shape {listed}: {reason(error)}."
         ) from error
+    largest = max(
+        (
+            sum(map(_bytes, operation.outputs))
+            for operation in traced.graph.get_operations()
+        ),
+        default=0,
+    )
+    memory.check(_COPIES * largest, what)
     return dataclasses.replace(source, inputs=inputs)
+
+
+def _bytes(tensor: tf.Tensor | tf.TensorSpec) -> int:
+    """What a tensor takes; 0 if its shape is not known."""
+    if not tensor.shape.is_fully_defined():
+        return 0
+    return math.prod(tensor.shape) * tensor.dtype.size
+
+
+# The model's own and the file's, at the least.
+_COPIES = 2
+_MOST_OF_A_DIMENSION = 2**31 - 1  # TFLite's shapes are of 32 bits.
 
 
 def _fixed(item: Input, shape, is_named: bool) -> Input:
@@ -127,10 +152,13 @@ def _fixed(item: Input, shape, is_named: bool) -> Input:
             f"({_comma(known)}) without the batch; fix it with --input_shape, "
             f"for example --input_shape={prefix}{example}."
         )
-    if not all(isinstance(dim, int) and dim > 0 for dim in wanted):
+    if not all(
+        isinstance(dim, int) and 0 < dim <= _MOST_OF_A_DIMENSION
+        for dim in wanted
+    ):
         raise UsageError(
             f"--input_shape={prefix}{_comma(wanted)} must hold sizes greater "
-            "than 0."
+            f"than 0, and of at most {_MOST_OF_A_DIMENSION:,}."
         )
     return dataclasses.replace(item, shape=wanted)
 

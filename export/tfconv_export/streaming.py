@@ -157,7 +157,7 @@ def export_streaming(
     )
     if also_whole is not None:
         contents[job.planned.also_whole] = converted.content
-    files.write_all(contents | reports)
+    files.write_all(contents | reports, request.overwrite)
     return result
 
 

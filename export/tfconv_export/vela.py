@@ -6,10 +6,10 @@ import pathlib
 import re
 import subprocess
 import sys
-import tempfile
 
 from tfconv_export import flatbuffer
 from tfconv_export import micro
+from tfconv_export import scratch
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import Facts
@@ -65,7 +65,7 @@ def compile_for(accelerator: str, content: bytes) -> TargetReport:
         UsageError: if Vela is not installed.
     """
     check_installed()
-    with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
+    with scratch.folder() as directory:
         folder = pathlib.Path(directory)
         (folder / "model.tflite").write_bytes(content)
         done = _run(accelerator, folder)

@@ -8,6 +8,7 @@ import resource
 import signal
 import stat
 import sys
+import threading
 
 import pytest
 
@@ -229,19 +230,70 @@ def test_interrupted_write_changes_no_target(targets, monkeypatch):
     assert_unchanged(directory)
 
 
+@pytest.mark.parametrize("function", ["replace", "link"])
+def test_interrupt_while_files_are_renamed_comes_after_it(
+    targets, monkeypatch, function
+):
+    directory, write = targets
+    real = getattr(os, function)
+
+    def interrupted(*arguments, **keywords):
+        signal.raise_signal(signal.SIGINT)
+        return real(*arguments, **keywords)
+
+    monkeypatch.setattr(os, function, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write()
+    assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
+        "out.tflite": b"after",
+        "report.json": b"after",
+    }
+    assert "is written" in process.outcome()
+
+
+def test_file_that_came_meanwhile_is_overwritten_only_if_it_may_be(tmp_path):
+    first, second = tmp_path / "report.json", tmp_path / "out.tflite"
+    second.write_bytes(b"another's")
+    with pytest.raises(tfconv_export.UsageError, match="meanwhile"):
+        files.write_all({first: b"ours", second: b"ours"}, overwrite=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.tflite"]
+    assert second.read_bytes() == b"another's"
+
+
+def test_sets_of_files_are_renamed_one_after_the_other(targets):
+    fcntl = pytest.importorskip("fcntl")
+    directory, write = targets
+    # As another export has it, while it renames its own.
+    descriptor = os.open(directory, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    writing = threading.Thread(target=write, daemon=True)
+    writing.start()
+    try:
+        writing.join(0.2)
+        assert writing.is_alive()
+        for name in ("out.tflite", "report.json"):
+            assert (directory / name).read_bytes() == b"before"
+    finally:
+        os.close(descriptor)
+    writing.join(10)
+    for name in ("out.tflite", "report.json"):
+        assert (directory / name).read_bytes() == b"after"
+
+
 def test_interrupt_that_was_lost_is_known_before_anything_is_written(
     targets, monkeypatch
 ):
     # Python drops exceptions that are raised in callbacks of C++.
     monkeypatch.setattr(process, "_interrupts", [])
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    before = {each: signal.getsignal(each) for each in process._ENDING}
     try:
-        process._remember_interrupts()
+        process._raise_interrupts()
         process.end_if_interrupted()
         with contextlib.suppress(KeyboardInterrupt):
             signal.raise_signal(signal.SIGINT)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
     directory, write = targets
     with pytest.raises(KeyboardInterrupt):
         write()

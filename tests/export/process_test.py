@@ -2,8 +2,8 @@
 
 What is guaranteed: the file to write is the old one or the new one, whole. But
 for SIGKILL to the command itself, nothing else is left anywhere. After that,
-TMPDIR has a folder tfconv-*, and beside the target lies .NAME-*.tmp if it
-happened in the very moment of writing.
+TMPDIR has a folder tfconv-* until the next export, and beside the target lies
+.NAME-*.tmp if it happened in the very moment of writing.
 """
 
 import os
@@ -20,6 +20,7 @@ from tests.export import command
 from tests.export import models
 from tests.export.closeness import assert_close
 from tests.export.tflite import TFLiteFile
+from tfconv_export import scratch
 
 ARGUMENTS = ("--model=model.keras", "--output=existing.tflite", "--overwrite")
 
@@ -194,6 +195,53 @@ def test_killed_command_leaves_the_old_file_whole(start, workplace, moment):
     assert without_temporary_file(after) == before
 
 
+def test_killed_command_takes_its_child_along(start, workplace):
+    # It would go on, and write when nobody expects it any more.
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells a child that its parent has died")
+    before = command.snapshot(workplace)
+    running = start(*ARGUMENTS, stopping_at="tfconv_export.loading.load")
+    child = running.child()
+    os.kill(running.pid, signal.SIGKILL)
+    assert running.end().status == -signal.SIGKILL
+    deadline = time.monotonic() + 10
+    while not has_ended(child):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert any(workplace.glob("tmp/tfconv-*"))
+    with scratch.folder():
+        pass
+    assert command.snapshot(workplace) == before
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_export_that_takes_too_long_is_ended(start, workplace, stops):
+    # Also where no Python runs that could take notice.
+    code = "import time\ntime.sleep(100)\n"
+    if not stops:
+        code = f"from signal import *\nsignal(SIGALRM, SIG_IGN)\n{code}"
+    (workplace / "slow.py").write_text(code)
+    before = command.snapshot(workplace)
+    outcome = start(
+        *ARGUMENTS, "--custom_module=slow.py", "--timeout_s=3"
+    ).end()
+    assert outcome.status == 1
+    assert re.fullmatch(r"tfconv-export: [^\n]+\n", outcome.stderr)
+    assert "3 seconds of --timeout_s" in outcome.stderr
+    assert "nothing was written" in outcome.stderr
+    assert command.snapshot(workplace) == before
+
+
+def test_code_that_ends_the_process_is_no_success(start, workplace):
+    (workplace / "leaves.py").write_text("import os\nos._exit(0)\n")
+    before = command.snapshot(workplace)
+    outcome = start(*ARGUMENTS, "--custom_module=leaves.py").end()
+    assert outcome.status == 1
+    assert re.fullmatch(r"tfconv-export: [^\n]+\n", outcome.stderr)
+    assert "nothing was written" in outcome.stderr
+    assert command.snapshot(workplace) == before
+
+
 def without_temporary_file(snapshot: dict) -> dict:
     return {
         name: content
@@ -207,7 +255,9 @@ def has_ended(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return True
-    return False
+    # In a container, perhaps nobody asks how an orphan has ended.
+    status = pathlib.Path(f"/proc/{process}/stat")
+    return status.exists() and ") Z " in status.read_text()
 
 
 def assert_is_the_model(path: pathlib.Path) -> None:

@@ -1,8 +1,14 @@
 """What `import tfconv` brings along, and what it leaves where it is."""
 
+import importlib
 import os
 import subprocess
 import sys
+
+import keras
+import pytest
+
+from tfconv import backend
 
 # The other half, its runtime, and what its user alone would need.
 FOREIGN = [
@@ -42,3 +48,28 @@ def test_the_library_is_imported_without_the_tool_and_what_it_needs():
         "from_keras",
         "jit",
     }
+
+
+def test_another_backend_of_keras_is_refused_whether_installed_or_not():
+    # The layers would be built, and fail in training.
+    done = subprocess.run(
+        [sys.executable, "-c", "import tfconv"],
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "KERAS_BACKEND": "jax",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: tfconv runs on TensorFlow")
+    assert "KERAS_BACKEND=tensorflow" in last
+
+
+def test_a_backend_that_keras_runs_on_already_is_refused(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    with pytest.raises(ImportError, match="is to use torch"):
+        importlib.reload(backend)

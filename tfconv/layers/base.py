@@ -218,6 +218,11 @@ def strictly_positive(value, name: str) -> int:
             f"Invalid value for argument `{name}`. Expected a strictly "
             f"positive value. Received {name}={value}."
         )
+    if integer > ops.LARGEST:
+        raise ValueError(
+            f"Invalid value for argument `{name}`. Expected at most "
+            f"{ops.LARGEST}. Received {name}={value}."
+        )
     return integer
 
 

@@ -86,6 +86,8 @@ def depthwise_conv1d(
     output_shape = geometry.output_shape(
         tuple(inputs.shape), channels * multiplier, multiplier
     )
+    if inputs.shape[1] == 0:
+        return _without_steps(inputs, kernel)
     outputs = _in_float32(
         lambda inputs, kernel: _lowering().depthwise_conv1d(
             inputs, kernel, geometry
@@ -112,6 +114,24 @@ def pointwise_conv1d(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
 
 def _lowering():
     return _LOWERINGS[current_lowering()]
+
+
+def _without_steps(inputs: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+    """[b, 0, c] x [k, c, m] -> [b, 0, c*m], with gradients of zeros.
+
+    TensorFlow's own operation makes other shapes of padding alone.
+    """
+    _, channels, multiplier = kernel.shape
+    products = inputs[..., tf.newaxis] * kernel[0]
+    batch = inputs.shape[0]
+    return tf.reshape(
+        products,
+        [
+            tf.shape(inputs)[0] if batch is None else batch,
+            0,
+            channels * multiplier,
+        ],
+    )
 
 
 def _in_float32(function, inputs, kernel):

@@ -3,6 +3,8 @@
 import dataclasses
 
 PADDINGS = ("valid", "same", "causal")
+# TensorFlow's kernels compute with 32 bits, and end the process beyond.
+LARGEST = 2**31 - 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,6 +28,18 @@ class Geometry:
             raise ValueError(
                 f"The `padding` argument must be one of {PADDINGS}. "
                 f"Received: padding={self.padding!r}"
+            )
+        for name in ("kernel_size", "strides", "dilation_rate"):
+            if (value := getattr(self, name)) > LARGEST:
+                raise ValueError(
+                    f"Invalid value for argument `{name}`. Expected at most "
+                    f"{LARGEST}. Received {name}={value}."
+                )
+        if self.effective_kernel_size > LARGEST:
+            raise ValueError(
+                f"A window must span at most {LARGEST} time steps. Received: "
+                f"kernel_size={self.kernel_size} and "
+                f"dilation_rate={self.dilation_rate}"
             )
         if self.strides > 1 and self.dilation_rate > 1:
             raise ValueError(

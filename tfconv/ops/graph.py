@@ -33,7 +33,7 @@ def depthwise_conv1d(
         # Of no examples the native op makes outputs of a wrong shape, and a
         # gradient of whatever was in the memory.
         return xla.depthwise_conv1d(inputs, kernel, geometry)
-    if inputs.shape[1] is None and geometry.padding == "valid":
+    if inputs.shape[1] is None:
         inputs = _at_least_one_window(inputs, geometry)
     pads = geometry.pads(length(inputs))
     regime = Regime.of(inputs, kernel, geometry)
@@ -125,11 +125,12 @@ def _batch_and_steps(inputs):
 
 def _at_least_one_window(inputs, geometry: Geometry) -> tf.Tensor:
     """The inputs; for no windows the native op makes a wrong shape, too."""
+    is_valid = geometry.padding == "valid"
     check = tf.debugging.assert_greater_equal(
         tf.shape(inputs)[1],
-        geometry.effective_kernel_size,
+        geometry.effective_kernel_size if is_valid else 1,
         "Computed output size would be zero or negative: the inputs have "
-        "fewer time steps than one window spans.",
+        "fewer time steps than one window spans, or none.",
     )
     with tf.control_dependencies([check]):
         return tf.identity(inputs)

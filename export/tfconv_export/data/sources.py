@@ -111,29 +111,50 @@ def open_data(
     return ArrayReader(origin, wanted, [Arrays(arrays, origin)], False)
 
 
+def find_files(path: str, origin: str) -> list[pathlib.Path]:
+    """The files that a path of data stands for: those of a function, too.
+
+    Args:
+        path: of a file or a directory, or a pattern, or `path.py:function`.
+        origin: string, how messages name the data.
+
+    Returns:
+        The files; none where there are none, or where a module is to be found.
+
+    Raises:
+        UsageError: if the system does not let us look.
+    """
+    try:
+        # Not pathlib's is_dir(): that of "" is the folder we are in.
+        if os.path.isdir(path):
+            items = pathlib.Path(path).iterdir()
+            return sorted(item for item in items if _kind(item))
+        if os.path.isfile(path):
+            return [pathlib.Path(path)]
+        called = _FUNCTION.fullmatch(path)
+        if called:
+            module = pathlib.Path(called[1])
+            return [module] if module.suffix == ".py" else []
+        if re.search(r"[*?[]", path):
+            found = map(pathlib.Path, sorted(glob.glob(path, recursive=True)))
+            return [item for item in found if item.is_file()]
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            f"{origin} cannot be read: {reason(error)}."
+        ) from error
+    return []
+
+
 def _open_files(path: str, origin: str, wanted, feature_spec) -> Reader:
     given = pathlib.Path(path)
-    # Not given.is_dir(): that of "" is the folder we are in.
-    if os.path.isdir(path):
-        try:
-            files = sorted(item for item in given.iterdir() if _kind(item))
-        except OSError as error:
-            raise UsageError(
-                f"{origin} cannot be read: {reason(error)}."
-            ) from error
-        if not files:
-            raise UsageError(
-                f"{origin} holds no .npy, .npz or .tfrecord files."
-            )
-    elif given.is_file():
-        files = [given]
-    elif re.search(r"[*?[]", path):
-        found = map(pathlib.Path, sorted(glob.glob(path, recursive=True)))
-        files = [item for item in found if item.is_file()]
-        if not files:
-            raise UsageError(f"{origin} matches no file.")
-    else:
-        raise UsageError(f"{origin} is not a file.")
+    files = find_files(path, origin)
+    if not files:
+        what = "is not a file"
+        if os.path.isdir(path):
+            what = "holds no .npy, .npz or .tfrecord files"
+        elif re.search(r"[*?[]", path):
+            what = "matches no file"
+        raise UsageError(f"{origin} {what}.")
     origins = {file: f"--{wanted.argument}={file}" for file in files}
     kinds = {_kind(file) for file in files}
     if kinds == {"numpy"}:

@@ -32,6 +32,8 @@ from tfconv_export.errors import reason
 
 # Bytes that TFRecord adds to a record: its length and two checksums.
 _FRAME = 16
+# An example is a protocol buffer, of less than 2 GiB.
+_MOST_VALUES = 2**31 - 1
 _EXAMPLE = "--feature_spec='audio:float32:98,40;label:int64:'"
 
 
@@ -77,7 +79,7 @@ def parse_spec(
     if text.endswith(".json") or os.path.isfile(text):
         try:
             entries = json.loads(pathlib.Path(text).read_text("utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise UsageError(
                 f"{origin} cannot be read as JSON: {reason(error)}."
             ) from error
@@ -93,9 +95,15 @@ def parse_spec(
         dims = [dim.strip() for dim in "".join(rest[1:]).split(",")]
         entries[name] = {
             "dtype": rest[0],
-            "shape": [int(d) if d.isdecimal() else d for d in dims if d],
+            "shape": [_size_or_word(dim) for dim in dims if dim],
         }
     return _parse_entries(entries, origin)
+
+
+def _size_or_word(text: str) -> int | str:
+    """A size; what is none, or too long to be one, as it is."""
+    is_size = text.isdecimal() and len(text) <= len(str(_MOST_VALUES))
+    return int(text) if is_size else text
 
 
 def _parse_entries(entries: Any, origin: str) -> dict[str, Feature]:
@@ -110,6 +118,10 @@ def _parse_entries(entries: Any, origin: str) -> dict[str, Feature]:
 
 
 def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
+    if not isinstance(name, str) or not _is_text(name):
+        raise UsageError(
+            f"{origin} names a feature {name!r}; a name is text in UTF-8."
+        )
     if isinstance(entry, tf.io.FixedLenFeature):
         dtype = tf.as_dtype(entry.dtype).name
         entry = {"dtype": dtype, "shape": list(tf.TensorShape(entry.shape))}
@@ -126,11 +138,16 @@ def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
             f"{origin} gives feature {name} the shape {shape}; it must hold "
             "sizes greater than 0, such as 98,40."
         )
+    if math.prod(shape) > _MOST_VALUES:
+        raise UsageError(
+            f"{origin} gives feature {name} the shape {shape}, of more than "
+            f"the {_MOST_VALUES:,} values that a tf.train.Example can hold."
+        )
     word = str(entry.get("dtype"))
     is_raw = word.startswith("raw_")
     try:
         dtype = np.dtype(word.removeprefix("raw_"))
-    except TypeError:
+    except Exception:  # NumPy evaluates it, and raises whatever comes of it.
         dtype = np.dtype("O")
     known = dtype.kind in "fiub" if is_raw else word in ("float32", "int64")
     if not known:
@@ -140,6 +157,13 @@ def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
             "others: raw_int16, raw_float32, ..."
         )
     return Feature(dtype.newbyteorder("<"), tuple(shape), is_raw)
+
+
+def _is_text(name: str) -> bool:
+    try:
+        return bool(name.encode())
+    except UnicodeEncodeError:
+        return False
 
 
 def read(

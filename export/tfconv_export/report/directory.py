@@ -8,6 +8,14 @@ from tfconv_export.report import pictures
 from tfconv_export.result import ExportResult
 from tfconv_export.streaming_result import StreamingResult
 
+# The files that `contents` may make.
+MEMBERS = (
+    "report.html",
+    "report.json",
+    "model_explorer_node_data.json",
+    *(f"{name}.png" for name in pictures.NAMES),
+)
+
 
 def contents(
     result: ExportResult,

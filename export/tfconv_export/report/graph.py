@@ -5,9 +5,9 @@ import math
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.printable import elide
 from tfconv_export.report.markup import text as escape
 from tfconv_export.report.text import decibels
-from tfconv_export.report.text import elide
 from tfconv_export.report.text import shape
 from tfconv_export.report.text import sqnr_color
 from tfconv_export.result import ExportResult

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from collections.abc import Sequence
 
-from tfconv_export.report.text import clean
+from tfconv_export.printable import clean
 
 
 class Markup(str):

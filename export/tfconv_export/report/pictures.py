@@ -8,9 +8,9 @@ import numpy as np
 
 from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import Facts
+from tfconv_export.printable import elide
 from tfconv_export.report.text import between
 from tfconv_export.report.text import decibels
-from tfconv_export.report.text import elide
 from tfconv_export.report.text import number
 from tfconv_export.report.text import percent
 from tfconv_export.report.text import positions
@@ -71,6 +71,15 @@ def require_matplotlib() -> None:
         ) from error
 
 
+NAMES = (
+    "layer_sqnr",
+    "activation_ranges",
+    "weight_ranges",
+    "scatter",
+    "runtimes",
+)
+
+
 def draw(result: ExportResult, facts: Facts | None = None) -> dict[str, bytes]:
     """Draws what there is to draw.
 
@@ -79,7 +88,7 @@ def draw(result: ExportResult, facts: Facts | None = None) -> dict[str, bytes]:
         facts: of the file; numbers its operators.
 
     Returns:
-        dict from a name, such as `"layer_sqnr"`, to a PNG, 1440 pixels wide.
+        dict from a name of `NAMES` to a PNG, 1440 pixels wide.
 
     Raises:
         UsageError: if matplotlib is not installed.
@@ -92,16 +101,16 @@ def draw(result: ExportResult, facts: Facts | None = None) -> dict[str, bytes]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_STYLE)
-        figures = {
-            "layer_sqnr": _layer_sqnr(result, facts),
-            "activation_ranges": _activation_ranges(result, facts),
-            "weight_ranges": _weight_ranges(result, facts),
-            "scatter": _scatter(result),
-            "runtimes": _runtimes(result),
-        }
+        figures = (
+            _layer_sqnr(result, facts),
+            _activation_ranges(result, facts),
+            _weight_ranges(result, facts),
+            _scatter(result),
+            _runtimes(result),
+        )
         return {
             name: _png(figure)
-            for name, figure in figures.items()
+            for name, figure in zip(NAMES, figures, strict=True)
             if figure is not None
         }
 

@@ -4,6 +4,7 @@ import math
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.printable import elide
 from tfconv_export.report import graph
 from tfconv_export.report.markup import Markup
 from tfconv_export.report.markup import element
@@ -15,7 +16,6 @@ from tfconv_export.report.markup import text
 from tfconv_export.report.text import SQNR_BANDS
 from tfconv_export.report.text import between
 from tfconv_export.report.text import decibels
-from tfconv_export.report.text import elide
 from tfconv_export.report.text import milliseconds
 from tfconv_export.report.text import npu_share
 from tfconv_export.report.text import number

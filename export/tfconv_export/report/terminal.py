@@ -8,10 +8,10 @@ import rich.table
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.metadata import Metadata
+from tfconv_export.printable import clean
 from tfconv_export.report import streaming
 from tfconv_export.report.as_json import to_json
 from tfconv_export.report.text import between
-from tfconv_export.report.text import clean
 from tfconv_export.report.text import decibels
 from tfconv_export.report.text import milliseconds
 from tfconv_export.report.text import npu_share
@@ -274,14 +274,21 @@ def _table(*columns: str) -> rich.table.Table:
     return table
 
 
+def _on_one_line(text: str) -> str:
+    """The text, clean; a line break in a name would begin a line of its own."""
+    return " ".join(clean(text).splitlines())
+
+
 def _escape(text: str) -> str:
-    return rich.markup.escape(clean(text))
+    return rich.markup.escape(_on_one_line(text))
 
 
 def _show(
     console: rich.console.Console, text: str, style: str | None = None
 ) -> None:
-    console.print(clean(text), style=style, highlight=False, markup=False)
+    console.print(
+        _on_one_line(text), style=style, highlight=False, markup=False
+    )
 
 
 def _row(tensor: TensorFacts) -> tuple[str, str, str]:

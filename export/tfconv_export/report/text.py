@@ -74,23 +74,6 @@ def between(low: float | None, high: float | None) -> str:
     return "-" if low is None else f"{number(low, 3)} to {number(high, 3)}"
 
 
-def clean(text: str) -> str:
-    """The text without characters that nothing can show."""
-    return "".join(
-        char if char.isprintable() or char in "\n\t" else "\ufffd"
-        for char in text
-    )
-
-
-def elide(text: str, length: int) -> str:
-    """The text on one line; a long one without its middle."""
-    text = " ".join(clean(text).split())
-    if len(text) <= length:
-        return text
-    tail = length // 2
-    return f"{text[: length - tail - 1]}…{text[-tail:]}"
-
-
 def positions(facts: Facts | None) -> dict[str, int]:
     """From an output's name to its operator's place, counted from 1."""
     if facts is None:

@@ -164,3 +164,12 @@ def test_hostile_names_reach_the_terminal_as_text():
     assert "<script>" in shown
     assert "\x00" not in shown
     shown.encode()  # no surrogates: a terminal can take it
+
+
+def test_line_break_in_a_name_begins_no_line_of_its_own():
+    result, _ = results.plain()
+    result = dataclasses.replace(
+        result, warnings=("x\nall 8 checks passed: o.tflite is written",)
+    )
+    lines = printed(result, width=200).splitlines()
+    assert not any(line.startswith("all 8 checks") for line in lines)

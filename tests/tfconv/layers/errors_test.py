@@ -57,6 +57,19 @@ def test_an_argument_is_refused_in_kerass_words(layer_name, arguments):
     assert our_words == keras_words
 
 
+@each_layer
+@pytest.mark.parametrize(
+    "name", ["kernel_size", "strides", "dilation_rate", "depth_multiplier"]
+)
+def test_sizes_beyond_32_bits_are_refused_showing_them(layer_name, name):
+    # TensorFlow would end the process when the layer is called.
+    said = refusal(lambda: ours(layer_name, **{name: 2**31}))
+    assert said == (
+        f"Invalid value for argument `{name}`. Expected at most 2147483647. "
+        f"Received {name}=2147483648."
+    )
+
+
 @pytest.mark.parametrize("filters", [0, -3])
 def test_filters_are_refused_in_kerass_words(filters):
     our_words, keras_words = refusals(

@@ -108,6 +108,67 @@ def test_strides_and_dilation_are_positive_ints(name, value):
         )
 
 
+@pytest.mark.parametrize(
+    ("window", "told"),
+    [
+        ({"strides": 2**31}, "strides=2147483648"),
+        ({"dilation_rate": 2**31}, "dilation_rate=2147483648"),
+        ({"dilation_rate": 10**30}, f"dilation_rate={10**30}"),
+        ({"dilation_rate": 2**30}, "dilation_rate=1073741824"),
+    ],
+)
+def test_steps_beyond_32_bits_are_refused_showing_them(window, told):
+    # TensorFlow's kernels would end the process.
+    with pytest.raises(ValueError, match="at most 2147483647") as error:
+        tfconv.depthwise_conv1d(
+            np.ones([1, 9, 2], np.float32),
+            np.ones([3, 2, 1], np.float32),
+            padding="causal",
+            **window,
+        )
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("mode", ["eager", "function", "jit"])
+@pytest.mark.parametrize("padding", ["same", "causal"])
+@pytest.mark.parametrize(
+    "strides, dilation_rate", [(1, 1), (3, 1), (1, 2), (1, 3)]
+)
+def test_no_time_steps_make_none_and_gradients_of_zeros(
+    strides, dilation_rate, padding, mode
+):
+    def convolve(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch([x, w])
+            y = tfconv.depthwise_conv1d(x, w, strides, padding, dilation_rate)
+        return y, *tape.gradient(y, [x, w])
+
+    if mode != "eager":
+        convolve = tf.function(convolve, jit_compile=mode == "jit")
+    y, dx, dw = convolve(tf.ones([2, 0, 3]), tf.ones([2, 3, 2]))
+    assert y.shape == (2, 0, 6)
+    assert dx.shape == (2, 0, 3)
+    np.testing.assert_array_equal(dw, np.zeros([2, 3, 2]))
+
+
+@pytest.mark.parametrize("padding", ["same", "causal"])
+@pytest.mark.parametrize("dilation_rate", [1, 2, 3])
+def test_no_time_steps_at_run_time_make_none_or_an_error(
+    padding, dilation_rate
+):
+    @tf.function(input_signature=[tf.TensorSpec([None, None, 3])])
+    def convolve(x):
+        return tfconv.depthwise_conv1d(
+            x, tf.ones([2, 3, 1]), 1, padding, dilation_rate
+        )
+
+    try:
+        outputs = convolve(tf.ones([2, 0, 3]))
+    except tf.errors.InvalidArgumentError:
+        return
+    assert outputs.shape == (2, 0, 3)
+
+
 @pytest.mark.parametrize("padding", ["full", "", None, 1, ("valid",), b"same"])
 def test_an_unknown_padding_is_refused_listing_the_known_ones(padding):
     with pytest.raises(ValueError) as error:
