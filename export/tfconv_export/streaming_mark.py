@@ -4,6 +4,7 @@ import json
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tfconv_export import metadata
 from tfconv_export.quantization import flatbuffer_edit
 
 NAME = "TFCONV_STREAM"
@@ -29,9 +30,5 @@ def add(content: bytes, states: dict[str, str]) -> bytes:
 
 def read(content: bytes) -> dict[str, str] | None:
     """The states of a streaming file; `None` if it is none."""
-    model = flatbuffer_edit.read(content)
-    for entry in model.metadata or ():
-        if entry.name in (NAME, NAME.encode()):
-            note = json.loads(bytes(model.buffers[entry.buffer].data))
-            return note["states"]
-    return None
+    note = metadata.find(content, NAME)
+    return None if note is None else json.loads(note)["states"]
