@@ -15,6 +15,8 @@ from tfconv_export.flatbuffer_reading import item
 from tfconv_export.metadata import Metadata
 
 _IDENTIFIER = b"TFL3"
+# As many as NumPy's arrays can have, and far more than TFLite's.
+_MAX_RANK = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,10 +177,22 @@ def read_file(path: os.PathLike | str) -> Facts:
     Raises:
         UsageError: if it cannot be read, or is none.
     """
-    content = bounded.read(path, str(path))
+    return read_foreign(bounded.read(path, str(path)), str(path))
+
+
+def read_foreign(content: bytes, origin: str) -> Facts:
+    """The facts of what may be a TFLite file.
+
+    Args:
+        content: any bytes.
+        origin: string, how messages name the file.
+
+    Raises:
+        UsageError: if it is none, or is damaged.
+    """
     if content[4:8] != _IDENTIFIER:
         raise UsageError(
-            f"{path} is not a TFLite file: those have "
+            f"{origin} is not a TFLite file: those have "
             f"{_IDENTIFIER.decode()} after their first four bytes, this has "
             f"{content[4:8]!r}."
         )
@@ -186,8 +200,8 @@ def read_file(path: os.PathLike | str) -> Facts:
         return read(content)
     except Exception as error:  # whatever the bytes lead the reader to
         raise UsageError(
-            f"{path} is a damaged TFLite file: {reason(error)}; copy or export "
-            "it again."
+            f"{origin} is a damaged TFLite file: {reason(error)}; copy or "
+            "export it again."
         ) from error
 
 
@@ -243,6 +257,9 @@ def _operator(operator, codes, tensors, reader: Reader) -> OperatorFacts:
 
 def _tensor(tensor, sizes, reader: Reader) -> TensorFacts:
     shape = reader.numbers(tensor, "ShapeSignature")
+    shape = shape or reader.numbers(tensor, "Shape")
+    if len(shape) > _MAX_RANK:
+        raise ValueError(f"a tensor has {len(shape)} dimensions")
     quantization = tensor.Quantization()
     scales, zero_points, dimension = [], [], 0
     if quantization is not None:
@@ -258,7 +275,7 @@ def _tensor(tensor, sizes, reader: Reader) -> TensorFacts:
         )
     return TensorFacts(
         name=reader.text(tensor, "Name"),
-        shape=tuple(shape or reader.numbers(tensor, "Shape")),
+        shape=tuple(shape),
         dtype=_DTYPE_NAMES.get(tensor.Type(), f"unknown_{tensor.Type()}"),
         constant=item(sizes, tensor.Buffer()) > 0,
         scales=tuple(scales),

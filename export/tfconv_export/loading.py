@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 
+from tfconv_export import bounded
 from tfconv_export import keras_source
 from tfconv_export import saved_model
 from tfconv_export.errors import UsageError
@@ -41,6 +42,7 @@ def load(
         return saved_model.from_directory(
             path, signature, unsafe_deserialization
         )
+    bounded.check_regular(path, f"--model={path}")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise UsageError(
             f"--model={path} is neither a .keras file, nor an .h5 file, nor a "

@@ -3,8 +3,10 @@
 import pathlib
 
 import tensorflow as tf
+from google.protobuf import message
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfconv_export import bounded
 from tfconv_export import saved_model_operations
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
@@ -78,10 +80,14 @@ def from_directory(
 
 
 def _read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
+    for item in path.rglob("*"):
+        if item.exists() and not item.is_dir():
+            bounded.check_regular(item, f"--model={path}: {item}")
+    content = bounded.read(path / "saved_model.pb", f"--model={path}")
     saved = saved_model_pb2.SavedModel()
     try:
-        saved.ParseFromString((path / "saved_model.pb").read_bytes())
-    except Exception as error:  # of protobuf, or of the file system
+        saved.ParseFromString(content)
+    except message.DecodeError as error:
         raise UsageError(
             f"--model={path} cannot be loaded: its saved_model.pb is damaged: "
             f"{reason(error)}."

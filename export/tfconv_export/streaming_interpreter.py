@@ -1,10 +1,11 @@
 """A streaming file on a live signal."""
 
 import os
-import pathlib
 
 import numpy as np
 
+from tfconv_export import bounded
+from tfconv_export import flatbuffer
 from tfconv_export import streaming_mark
 from tfconv_export.errors import UsageError
 from tfconv_export.runtimes import KERNELS
@@ -46,13 +47,16 @@ class StreamingInterpreter:
                 f"kernels={kernels!r} is unknown; it must be one of "
                 f"{', '.join(KERNELS)}."
             )
-        try:
-            content = pathlib.Path(path).read_bytes()
-        except OSError as error:
+        content = bounded.read(path, str(path))
+        # Before LiteRT, which believes what a file says of itself.
+        facts = flatbuffer.read_foreign(content, str(path))
+        if streaming_mark.NAME not in facts.metadata:
             raise UsageError(
-                f"{path} cannot be read: {error.strerror}."
-            ) from error
+                f"{path} is not a streaming file of tfconv; write one with "
+                "tfconv_export.export_streaming."
+            )
         try:
+            self._states = streaming_mark.read(content)
             self._runtime = LiteRT(content, kernels)
         except (RuntimeError, ValueError) as error:
             raise UsageError(
@@ -60,12 +64,6 @@ class StreamingInterpreter:
                 f"{str(error).splitlines()[0]}"
             ) from error
         inputs, outputs = self._runtime.inputs, self._runtime.outputs
-        self._states = streaming_mark.read(content)
-        if self._states is None:
-            raise UsageError(
-                f"{path} is not a streaming file of tfconv; write one with "
-                "tfconv_export.export_streaming."
-            )
         self._frames = {
             name: details
             for name, details in inputs.items()

@@ -84,6 +84,8 @@ def clean(text: str) -> str:
 
 def elide(text: str, length: int) -> str:
     """The text on one line; a long one without its middle."""
+    if len(text) > 4 * length:
+        text = text[: 2 * length] + text[-2 * length :]
     text = " ".join(clean(text).split())
     if len(text) <= length:
         return text

@@ -124,7 +124,7 @@ GOOD = "audio:float32:6,3"
     [
         ("audio.tfrecord", None, "audio (float, 18), label (int64, 1)"),
         ("empty.tfrecord", None, "--feature_spec"),
-        ("foreign.tfrecord", None, "--feature_spec"),
+        ("foreign.tfrecord", None, "cannot be read as a TFRecord file"),
         ("empty.tfrecord", GOOD, "no examples"),
         ("foreign.tfrecord", GOOD, "cannot be read as a TFRecord file"),
         ("other.tfrecord", GOOD, "does not fit the --feature_spec in record 0"),
