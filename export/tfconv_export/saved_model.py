@@ -1,5 +1,7 @@
 """SavedModels as sources: a signature, called as it is."""
 
+import itertools
+import math
 import pathlib
 
 import tensorflow as tf
@@ -36,7 +38,7 @@ def from_directory(
             f"--model={path} is a directory, but not a SavedModel: it holds "
             "no saved_model.pb."
         )
-    saved = _read(path)
+    saved = read(path)
     if not unsafe_deserialization:
         saved_model_operations.check(saved, path)
     try:
@@ -79,7 +81,13 @@ def from_directory(
     )
 
 
-def _read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
+def read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
+    """What the file of a SavedModel says, if the machine can hold it.
+
+    Raises:
+        UsageError: if it is damaged, or larger, or another of the directory's
+            files is none.
+    """
     for item in path.rglob("*"):
         if item.exists() and not item.is_dir():
             bounded.check_regular(item, f"--model={path}: {item}")
@@ -92,7 +100,25 @@ def _read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
             f"--model={path} cannot be loaded: its saved_model.pb is damaged: "
             f"{reason(error)}."
         ) from error
+    for tensor in _constants(saved):
+        # One value may stand for all of them.
+        elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
+        if elements > bounded.machine_memory():
+            raise UsageError(
+                f"--model={path} cannot be loaded: it holds a constant of "
+                f"{elements:,} elements, more than this machine can hold."
+            )
     return saved
+
+
+def _constants(saved: saved_model_pb2.SavedModel):
+    for meta_graph in saved.meta_graphs:
+        graph = meta_graph.graph_def
+        functions = [function.node_def for function in graph.library.function]
+        for node in itertools.chain(graph.node, *functions):
+            for value in node.attr.values():
+                yield value.tensor
+                yield from value.list.tensor
 
 
 def _choose(signatures, wanted: str | None, path: pathlib.Path) -> str:

@@ -72,6 +72,17 @@ class StreamingInterpreter:
         self._outputs = [
             name for name in outputs if name not in self._states.values()
         ]
+        if not (
+            self._frames
+            and self._outputs
+            and all(len(x["shape"]) > 1 for x in self._frames.values())
+            and set(self._states) <= set(inputs)
+            and set(self._states.values()) <= set(outputs)
+        ):
+            raise UsageError(
+                f"{path} is a damaged streaming file: its inputs and outputs "
+                "are not those of a stream; copy or export it again."
+            )
         # All inputs have one rate.
         frames = next(iter(self._frames.values()))
         self.hop = int(frames["shape"][1])

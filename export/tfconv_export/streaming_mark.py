@@ -29,6 +29,16 @@ def add(content: bytes, states: dict[str, str]) -> bytes:
 
 
 def read(content: bytes) -> dict[str, str] | None:
-    """The states of a streaming file; `None` if it is none."""
+    """The states of a streaming file; `None` if it is none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
     note = metadata.find(content, NAME)
-    return None if note is None else json.loads(note)["states"]
+    if note is None:
+        return None
+    try:
+        states = json.loads(note)["states"]
+        return {str(name): str(output) for name, output in states.items()}
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its note {NAME} is damaged") from error

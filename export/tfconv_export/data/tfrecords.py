@@ -134,7 +134,7 @@ def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
     is_raw = word.startswith("raw_")
     try:
         dtype = np.dtype(word.removeprefix("raw_"))
-    except TypeError:
+    except (TypeError, ValueError, SyntaxError):  # It is a small language.
         dtype = np.dtype("O")
     known = dtype.kind in "fiub" if is_raw else word in ("float32", "int64")
     if not known:

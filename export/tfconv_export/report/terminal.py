@@ -292,8 +292,8 @@ def _operator_rows(operator: OperatorFacts) -> Iterator[tuple[str, ...]]:
 
 
 def _add_rows(table: rich.table.Table, rows: Iterable[tuple[str, ...]]) -> None:
-    for number, row in enumerate(rows):
-        if number == _MOST_ROWS:
+    for place, row in enumerate(rows):
+        if place == _MOST_ROWS:
             table.add_row("... and more")
             return
         table.add_row(*(_escape(elide(cell, _LONGEST_NAME)) for cell in row))
