@@ -9,10 +9,11 @@ import zipfile
 
 from tfconv_export.errors import UsageError
 
+# Labels, specifications: what people write.
+MAX_TEXT = 1 << 24
 # Data that people pack become ten times as small; zeros a thousand times.
 _MAX_EXPANSION = 100
 _MIN_BOMB = 1 << 26
-_MAX_TEXT = 1 << 24
 
 
 def check_regular(path: "os.PathLike | str", origin: str) -> int:
@@ -33,12 +34,11 @@ def check_regular(path: "os.PathLike | str", origin: str) -> int:
     except (OSError, ValueError) as error:
         raise UsageError(f"{origin} cannot be read: {_said(error)}.") from error
     if not stat.S_ISREG(status.st_mode):
-        what = (
-            "a directory"
-            if stat.S_ISDIR(status.st_mode)
-            else "a pipe or a device, which may have no end"
+        is_directory = stat.S_ISDIR(status.st_mode)
+        what = "a directory" if is_directory else "a pipe or a device"
+        raise UsageError(
+            f"{origin} cannot be read: it is {what}, not a file with an end."
         )
-        raise UsageError(f"{origin} cannot be read: it is {what}, no file.")
     return status.st_size
 
 
@@ -77,10 +77,10 @@ def read_text(path: "os.PathLike | str", origin: str) -> str:
         UsageError: if it cannot be read, or is far too long for such a file.
     """
     size = check_regular(path, origin)
-    if size > _MAX_TEXT:
+    if size > MAX_TEXT:
         raise UsageError(
             f"{origin} cannot be read: it has {size:,} bytes, and at most "
-            f"{_MAX_TEXT:,} are taken."
+            f"{MAX_TEXT:,} are taken."
         )
     try:
         return read(path, origin).decode("utf-8-sig")
@@ -88,22 +88,18 @@ def read_text(path: "os.PathLike | str", origin: str) -> str:
         raise UsageError(f"{origin} is not a text file in UTF-8.") from error
 
 
-def unzip(archive: zipfile.ZipFile, name: str) -> bytes:
-    """The bytes of a member, not more than such as people pack.
+def unzip(archive: zipfile.ZipFile, name: str, limit: int = MAX_TEXT) -> bytes:
+    """The bytes of a member.
 
     Raises:
-        ValueError: if there are more.
+        ValueError: if there are more than `limit`.
     """
     info = archive.getinfo(name)
-    limit = most_unpacked(info.compress_size)
+    if info.file_size > limit:
+        raise ValueError(f"{name} would unpack to {info.file_size:,} bytes")
     with archive.open(info) as member:
-        content = member.read(limit + 1)
-    if len(content) > limit:
-        raise ValueError(
-            f"{name} would unpack from {info.compress_size:,} bytes to more "
-            f"than {limit:,}"
-        )
-    return content
+        # Not more than that, whatever there is.
+        return member.read(info.file_size)
 
 
 def most_unpacked(size: int) -> int:

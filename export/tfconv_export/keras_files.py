@@ -63,7 +63,8 @@ def _keras_config(path: pathlib.Path) -> Any:
                 if info.filename.endswith(".h5"):
                     with archive.open(info) as member:
                         _check_arrays(member, info.file_size)
-            return json.loads(bounded.unzip(archive, "config.json"))
+            limit = bounded.most_unpacked(path.stat().st_size)
+            return json.loads(bounded.unzip(archive, "config.json", limit))
     except UsageError:
         raise
     except Exception as error:

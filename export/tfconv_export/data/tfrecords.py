@@ -79,8 +79,9 @@ def parse_spec(
     text = os.fspath(spec)
     origin = f"--feature_spec={text}"
     if text.endswith(".json") or os.path.isfile(text):
+        content = bounded.read_text(text, origin)
         try:
-            entries = json.loads(bounded.read_text(text, origin))
+            entries = json.loads(content)
         except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"{origin} cannot be read as JSON: {reason(error)}."

@@ -1,0 +1,16 @@
+"""Whatever is in a file, it is read or refused: no crash, and no end of it."""
+
+import subprocess
+import sys
+
+
+def test_500_damaged_files_of_each_kind():
+    # In a process of its own: it is forked, as TensorFlow's cannot be.
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.export.fuzz", "--mutations=500"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
