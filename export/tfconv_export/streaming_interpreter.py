@@ -7,7 +7,9 @@ import numpy as np
 from tfconv_export import bounded
 from tfconv_export import flatbuffer
 from tfconv_export import streaming_mark
+from tfconv_export import trial
 from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
 from tfconv_export.runtimes import KERNELS
 from tfconv_export.runtimes import LiteRT
 
@@ -55,14 +57,28 @@ class StreamingInterpreter:
                 f"{path} is not a streaming file of tfconv; write one with "
                 "tfconv_export.export_streaming."
             )
-        try:
-            self._states = streaming_mark.read(content)
-            self._runtime = LiteRT(content, kernels)
-        except (RuntimeError, ValueError) as error:
+        signum = trial.crash(lambda: self._start(content, kernels))
+        if signum is not None:
             raise UsageError(
-                f"{path} is no TFLite file that LiteRT can run: "
-                f"{str(error).splitlines()[0]}"
+                f"{path} is a damaged streaming file: LiteRT ends with "
+                f"{signum}; copy or export it again."
+            )
+        try:
+            self._start(content, kernels)
+        except Exception as error:  # whatever the bytes lead LiteRT to
+            raise UsageError(
+                f"{path} is no streaming file that LiteRT can run: "
+                f"{reason(error)}."
             ) from error
+
+    def _start(self, content: bytes, kernels: str) -> None:
+        """Loads the file, and runs it on two hops of silence.
+
+        Raises:
+            ValueError or another: if the file is damaged.
+        """
+        self._states = streaming_mark.read(content)
+        self._runtime = LiteRT(content, kernels)
         inputs, outputs = self._runtime.inputs, self._runtime.outputs
         self._frames = {
             name: details
@@ -72,20 +88,18 @@ class StreamingInterpreter:
         self._outputs = [
             name for name in outputs if name not in self._states.values()
         ]
-        if not (
-            self._frames
-            and self._outputs
-            and all(len(x["shape"]) > 1 for x in self._frames.values())
-            and set(self._states) <= set(inputs)
-            and set(self._states.values()) <= set(outputs)
-        ):
-            raise UsageError(
-                f"{path} is a damaged streaming file: its inputs and outputs "
-                "are not those of a stream; copy or export it again."
-            )
+        if not self._frames or not self._outputs:
+            raise ValueError("it takes or gives nothing but states")
         # All inputs have one rate.
         frames = next(iter(self._frames.values()))
         self.hop = int(frames["shape"][1])
+        self.reset()
+        self.feed(
+            {
+                name: np.zeros((2 * self.hop, *details["shape"][2:]))
+                for name, details in self._frames.items()
+            }
+        )
         self.reset()
 
     def reset(self) -> None:

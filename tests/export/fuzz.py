@@ -451,7 +451,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args(argv)
     known = kinds()
-    failures = []
+    failed = 0
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         for name in arguments.kinds.split(",") if arguments.kinds else known:
@@ -464,9 +464,9 @@ def main(argv: list[str]) -> int:
                 f"refused, {len(batch.failures)} failed",
                 flush=True,
             )
-            failures += batch.failures
-    print(*failures[:200], sep="\n")
-    return 1 if failures else 0
+            print(*batch.failures[:100], sep="\n", flush=True)
+            failed += len(batch.failures)
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,60 @@
+"""Trying in another process what may end it."""
+
+import contextlib
+import faulthandler
+import os
+import resource
+import signal
+import time
+import warnings
+from collections.abc import Callable
+
+_PROCESSOR_SECONDS = 30
+_SECONDS = 300
+
+
+def crash(run: Callable[[], object]) -> str | None:
+    """How something would end this process; `None` if it would not.
+
+    Args:
+        run: what is tried, in a copy of the process. It may raise what it
+            likes: only a signal is a crash, and so is not to end.
+
+    Returns:
+        The name of the signal, such as `"SIGSEGV"`.
+    """
+    if not hasattr(os, "fork"):
+        return None
+    with warnings.catch_warnings():
+        # Threads are not copied: what is tried must not wait for any.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
+    if not child:
+        with contextlib.suppress(BaseException):
+            faulthandler.disable()
+            limit = (_PROCESSOR_SECONDS, _PROCESSOR_SECONDS)
+            resource.setrlimit(resource.RLIMIT_CPU, limit)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            run()
+        os._exit(0)
+    status = _status(child)
+    if status is not None and os.WIFSIGNALED(status):
+        return signal.Signals(os.WTERMSIG(status)).name
+    return None
+
+
+def _status(child: int) -> int | None:
+    """How a process ended; `None` if it waits for a thread without end."""
+    deadline = time.monotonic() + _SECONDS
+    try:
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                child = None
+                return status
+            time.sleep(0.001)
+    finally:
+        if child is not None:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+    return None
