@@ -6,6 +6,7 @@ import pathlib
 import resource
 import stat
 import zipfile
+from collections.abc import Iterable
 
 from tfconv_export.errors import UsageError
 
@@ -105,6 +106,14 @@ def unzip(archive: zipfile.ZipFile, name: str, limit: int = MAX_TEXT) -> bytes:
 def most_unpacked(size: int) -> int:
     """How many bytes so many packed ones may make; more are no data."""
     return max(_MIN_BOMB, _MAX_EXPANSION * size)
+
+
+def product(sizes: Iterable[int], limit: int) -> int:
+    """The product of sizes; if it is above a limit, some number above that."""
+    found = 1  # The product of very many sizes would be a very long number.
+    for size in sizes:
+        found = min(found * size, limit + 1)
+    return found
 
 
 def machine_memory() -> int:

@@ -1,5 +1,6 @@
 """What is in a file of Keras, as far as it can be told without loading it."""
 
+import io
 import json
 import math
 import pathlib
@@ -59,11 +60,11 @@ def _keras_config(path: pathlib.Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_unpacked_size(archive, path)
-            for info in archive.infolist():
-                if info.filename.endswith(".h5"):
-                    with archive.open(info) as member:
-                        _check_arrays(member, info.file_size)
             limit = bounded.most_unpacked(path.stat().st_size)
+            for name in archive.namelist():
+                if name.endswith(".h5"):
+                    weights = bounded.unzip(archive, name, limit)
+                    _check_arrays(io.BytesIO(weights), len(weights))
             return json.loads(bounded.unzip(archive, "config.json", limit))
     except UsageError:
         raise

@@ -1,11 +1,9 @@
 """SavedModels as sources: a signature, called as it is."""
 
 import itertools
-import math
 import pathlib
 
 import tensorflow as tf
-from google.protobuf import message
 from tensorflow.core.protobuf import saved_model_pb2
 
 from tfconv_export import bounded
@@ -95,18 +93,19 @@ def read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
     saved = saved_model_pb2.SavedModel()
     try:
         saved.ParseFromString(content)
-    except message.DecodeError as error:
+    except Exception as error:  # of protobuf
         raise UsageError(
             f"--model={path} cannot be loaded: its saved_model.pb is damaged: "
             f"{reason(error)}."
         ) from error
+    memory = bounded.machine_memory()
     for tensor in _constants(saved):
         # One value may stand for all of them.
-        elements = math.prod(dim.size for dim in tensor.tensor_shape.dim)
-        if elements > bounded.machine_memory():
+        sizes = [dim.size for dim in tensor.tensor_shape.dim]
+        if bounded.product(sizes, memory) > memory:
             raise UsageError(
-                f"--model={path} cannot be loaded: it holds a constant of "
-                f"{elements:,} elements, more than this machine can hold."
+                f"--model={path} cannot be loaded: it holds a constant of more "
+                f"than {memory:,} elements, which this machine cannot hold."
             )
     return saved
 

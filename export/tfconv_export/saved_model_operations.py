@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Iterable
 from collections.abc import Iterator
 
-from google.protobuf import message
 from tensorflow.core.framework import node_def_pb2
 from tensorflow.core.framework import variable_pb2
 from tensorflow.core.protobuf import meta_graph_pb2
@@ -209,7 +208,7 @@ def _initializers(value: bytes) -> Iterator[str]:
     """The tensors that a variable of TensorFlow 1 begins with, if it is one."""
     try:
         variable = variable_pb2.VariableDef.FromString(value)
-    except message.DecodeError:
+    except Exception:  # of protobuf: it is something else
         return
     yield variable.initializer_name
     yield variable.initial_value_name

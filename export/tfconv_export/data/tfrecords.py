@@ -144,7 +144,8 @@ def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
             "tf.train.Example stores float32 and int64, and the bytes of "
             "others: raw_int16, raw_float32, ..."
         )
-    if math.prod(shape) * (dtype.itemsize if is_raw else 1) > _MAX_RECORD:
+    itemsize = dtype.itemsize if is_raw else 1
+    if bounded.product([*shape, itemsize], _MAX_RECORD) > _MAX_RECORD:
         raise UsageError(
             f"{origin} gives feature {name} the shape {shape}, which no "
             "tf.train.Example can hold: it has at most 2 GB."
