@@ -71,7 +71,7 @@ def check(saved: saved_model_pb2.SavedModel, path: pathlib.Path) -> None:
         for asset in meta_graph.asset_file_def:
             if pathlib.PurePath(asset.filename).name != asset.filename:
                 raise UsageError(
-                    f"--model={path} names the asset {asset.filename}, which "
+                    f"--model={path} names the asset {asset.filename!r}, which "
                     "is outside of its directory; save the model again."
                 )
         graph = _Graph(meta_graph)
@@ -88,7 +88,7 @@ def check(saved: saved_model_pb2.SavedModel, path: pathlib.Path) -> None:
                 or (node.op in _WRITES_CHECKPOINTS and place in writes)
             ):
                 raise UsageError(
-                    f"--model={path} holds the operation {node.op}, which is "
+                    f"--model={path} holds the operation {node.op!r}, which is "
                     "not known to do nothing but compute; save the model "
                     "without it, or pass --unsafe_deserialization if you "
                     "trust where it comes from."

@@ -161,7 +161,9 @@ def test_no_operation_that_takes_a_place_outside_is_allowed():
     ["PyFunc", "PrintV2", "Abort", "TFRecordDataset", "RemoteCall", "Unknown"],
 )
 def test_operation_that_does_more_than_compute_is_refused(name):
-    with pytest.raises(UsageError, match=f"{name}, .*--unsafe_deserialization"):
+    with pytest.raises(
+        UsageError, match=f"{name}', .*--unsafe_deserialization"
+    ):
         check_one(name)
 
 
