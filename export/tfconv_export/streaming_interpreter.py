@@ -13,6 +13,8 @@ from tfconv_export.errors import reason
 from tfconv_export.runtimes import KERNELS
 from tfconv_export.runtimes import LiteRT
 
+_SECONDS_TO_START = 20
+
 
 class StreamingInterpreter:
     """Runs a streaming file on a signal that comes in pieces of any length.
@@ -57,7 +59,9 @@ class StreamingInterpreter:
                 f"{path} is not a streaming file of tfconv; write one with "
                 "tfconv_export.export_streaming."
             )
-        signum = trial.crash(lambda: self._start(content, kernels))
+        signum = trial.crash(
+            lambda: self._start(content, kernels), _SECONDS_TO_START
+        )
         if signum is not None:
             raise UsageError(
                 f"{path} is a damaged streaming file: LiteRT ends with "

@@ -9,31 +9,32 @@ import time
 import warnings
 from collections.abc import Callable
 
-_PROCESSOR_SECONDS = 30
-_SECONDS = 300
+# Of the clock; what takes longer without computing waits for a thread.
+_MOST_SECONDS = 100
 
 
-def crash(run: Callable[[], object]) -> str | None:
+def crash(run: Callable[[], object], seconds: int) -> str | None:
     """How something would end this process; `None` if it would not.
 
     Args:
         run: what is tried, in a copy of the process. It may raise what it
             likes: only a signal is a crash, and so is not to end.
+        seconds: int, how much of the processor's time it may take.
 
     Returns:
-        The name of the signal, such as `"SIGSEGV"`.
+        The name of the signal, such as `"SIGSEGV"`, or `"SIGXCPU"` for what
+        takes longer.
     """
     if not hasattr(os, "fork"):
         return None
     with warnings.catch_warnings():
-        # Threads are not copied: what is tried must not wait for any.
+        # Threads are not copied: what is tried should not need any.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
         with contextlib.suppress(BaseException):
             faulthandler.disable()
-            limit = (_PROCESSOR_SECONDS, _PROCESSOR_SECONDS)
-            resource.setrlimit(resource.RLIMIT_CPU, limit)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             run()
         os._exit(0)
@@ -45,7 +46,7 @@ def crash(run: Callable[[], object]) -> str | None:
 
 def _status(child: int) -> int | None:
     """How a process ended; `None` if it waits for a thread without end."""
-    deadline = time.monotonic() + _SECONDS
+    deadline = time.monotonic() + _MOST_SECONDS
     try:
         while time.monotonic() < deadline:
             ended, status = os.waitpid(child, os.WNOHANG)

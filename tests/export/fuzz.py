@@ -410,7 +410,7 @@ class Batch:
             path.write_bytes(damaged(self._name, self._kind, self._seed, place))
             # Of the processor's time; and of the clock's, if it waits.
             signal.setitimer(signal.ITIMER_PROF, _SECONDS)
-            signal.setitimer(signal.ITIMER_REAL, 20 * _SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, 40 * _SECONDS)
             try:
                 self._kind.read(path)
             except UsageError as error:
