@@ -3,15 +3,15 @@
 import contextlib
 import os
 import pathlib
-import resource
 import stat
+import sys
 import zipfile
 from collections.abc import Iterable
 
 from tfconv_export.errors import UsageError
 
 # Labels, specifications: what people write.
-MAX_TEXT = 1 << 24
+_MAX_TEXT = 1 << 24
 # Data that people pack become ten times as small; zeros a thousand times.
 _MAX_EXPANSION = 100
 _MIN_BOMB = 1 << 26
@@ -78,10 +78,10 @@ def read_text(path: "os.PathLike | str", origin: str) -> str:
         UsageError: if it cannot be read, or is far too long for such a file.
     """
     size = check_regular(path, origin)
-    if size > MAX_TEXT:
+    if size > _MAX_TEXT:
         raise UsageError(
             f"{origin} cannot be read: it has {size:,} bytes, and at most "
-            f"{MAX_TEXT:,} are taken."
+            f"{_MAX_TEXT:,} are taken."
         )
     try:
         return read(path, origin).decode("utf-8-sig")
@@ -89,7 +89,7 @@ def read_text(path: "os.PathLike | str", origin: str) -> str:
         raise UsageError(f"{origin} is not a text file in UTF-8.") from error
 
 
-def unzip(archive: zipfile.ZipFile, name: str, limit: int = MAX_TEXT) -> bytes:
+def unzip(archive: zipfile.ZipFile, name: str, limit: int = _MAX_TEXT) -> bytes:
     """The bytes of a member.
 
     Raises:
@@ -118,6 +118,10 @@ def product(sizes: Iterable[int], limit: int) -> int:
 
 def machine_memory() -> int:
     """How many bytes this process could hold, at the very most."""
+    if not hasattr(os, "sysconf"):  # as on Windows
+        return sys.maxsize
+    import resource
+
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     soft, _ = resource.getrlimit(resource.RLIMIT_AS)
     if soft != resource.RLIM_INFINITY:

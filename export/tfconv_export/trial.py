@@ -3,7 +3,6 @@
 import contextlib
 import faulthandler
 import os
-import resource
 import signal
 import time
 import warnings
@@ -25,8 +24,10 @@ def crash(run: Callable[[], object], seconds: int) -> str | None:
         The name of the signal, such as `"SIGSEGV"`, or `"SIGXCPU"` for what
         takes longer.
     """
-    if not hasattr(os, "fork"):
+    if not hasattr(os, "fork"):  # as on Windows
         return None
+    import resource
+
     with warnings.catch_warnings():
         # Threads are not copied: what is tried should not need any.
         warnings.simplefilter("ignore", DeprecationWarning)

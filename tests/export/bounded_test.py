@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from tensorflow.core.protobuf import saved_model_pb2
 
-from tests.export import fuzz
+from tests.export import file_kinds
 from tfconv_export import flatbuffer
 from tfconv_export import flatbuffer_writing
 from tfconv_export import loading
@@ -32,7 +32,7 @@ SPEC = "audio:float32:6,3"
 @pytest.fixture
 def described():
     """A TFLite file with metadata, and labels in an archive behind it."""
-    return fuzz.kinds()["tflite"].whole
+    return file_kinds.kinds()["tflite"].whole
 
 
 @pytest.fixture
@@ -147,7 +147,7 @@ def test_archive_that_is_of_no_labels_is_not_unpacked(tmp_path, described):
 @pytest.mark.parametrize("length", [2**31, 2**62, 2**64 - 1])
 def test_record_longer_than_its_file(tmp_path, within, length):
     path = tmp_path / "x.tfrecord"
-    path.write_bytes(fuzz.record(b"", length) + fuzz.record(b"x"))
+    path.write_bytes(file_kinds.record(b"", length) + file_kinds.record(b"x"))
     said = within(
         lambda: list(tfrecords.read(path, tfrecords.parse_spec(SPEC), "x"))
     )
