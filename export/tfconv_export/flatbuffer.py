@@ -264,9 +264,11 @@ def _tensor(tensor, sizes, reader: Reader) -> TensorFacts:
     scales, zero_points, dimension = [], [], 0
     if quantization is not None:
         scales = reader.numbers(quantization, "Scale")
-        zero_points = reader.numbers(quantization, "ZeroPoint") or [0]
         dimension = quantization.QuantizedDimension()
-    if len(zero_points) == 1:  # They are 0 if none are given, as TFLite has it.
+    if scales:
+        # They are 0 if none are given, as TFLite has it.
+        zero_points = reader.numbers(quantization, "ZeroPoint") or [0]
+    if len(zero_points) == 1:
         zero_points *= len(scales)
     if len(zero_points) != len(scales):
         raise ValueError(

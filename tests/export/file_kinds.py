@@ -77,7 +77,7 @@ def kinds() -> dict[str, Kind]:
         "metadata": Kind(
             ".tflite",
             note,
-            _inspect,
+            _inspect_metadata,
             lambda damaged: described.replace(
                 note, damaged[: len(note)].ljust(len(note), b"\0")
             ),
@@ -85,7 +85,7 @@ def kinds() -> dict[str, Kind]:
         "label zip": Kind(
             ".tflite",
             described[archive_start:],
-            _inspect,
+            _inspect_metadata,
             lambda damaged: described[:archive_start] + damaged,
         ),
         "stream": Kind(".tflite", model, _stream),
@@ -141,10 +141,17 @@ def kinds() -> dict[str, Kind]:
     }
 
 
-def _inspect(path: pathlib.Path) -> None:
+def _inspect(path: pathlib.Path, *, tables: bool = True) -> None:
     facts = flatbuffer.read_file(path)
+    if not tables:  # They take longest.
+        rows = ("operators", "signatures", "inputs", "outputs")
+        facts = dataclasses.replace(facts, **dict.fromkeys(rows, ()))
     console = rich.console.Console(file=io.StringIO(), width=100)
     terminal.print_facts(str(path), facts, console)
+
+
+def _inspect_metadata(path: pathlib.Path) -> None:
+    _inspect(path, tables=False)
 
 
 def _stream(path: pathlib.Path) -> None:
