@@ -30,6 +30,8 @@ from tfconv_export.data import tfrecords
 from tfconv_export.report import terminal
 from tfconv_export.streaming_interpreter import StreamingInterpreter
 
+# It makes a parser for every file.
+_OF_TENSORFLOW = 5
 _X = np.linspace(-1, 1, 3 * 6 * 3, dtype=np.float32).reshape(3, 6, 3)
 
 
@@ -97,13 +99,15 @@ def kinds() -> dict[str, Kind]:
             choose,
             lambda damaged: _zip({"x.npy": damaged}, zipfile.ZIP_DEFLATED),
         ),
-        "tfrecord": Kind(".tfrecord", records, read_records),
+        "tfrecord": Kind(
+            ".tfrecord", records, read_records, cost=_OF_TENSORFLOW
+        ),
         "example": Kind(
             ".tfrecord",
             _example(_X[0]),
             read_records,
             lambda damaged: record(damaged) + record(_example(_X[1])),
-            cost=5,  # TensorFlow's parser is made for it.
+            cost=_OF_TENSORFLOW,
         ),
         "gz": Kind(
             ".tfrecord.gz", gzip.compress(records, mtime=0), read_records
@@ -113,6 +117,7 @@ def kinds() -> dict[str, Kind]:
             records,
             read_records,
             lambda damaged: gzip.compress(damaged, 1, mtime=0),
+            cost=_OF_TENSORFLOW,
         ),
         "keras": Kind(
             ".keras",
