@@ -135,7 +135,7 @@ ARGUMENTS = [
         "unsafe_deserialization",
         False,
         "Load a model with Lambda layers, which runs Python code from the "
-        "file.",
+        "file, or a SavedModel that does more than compute.",
     ),
     _string(
         "target",

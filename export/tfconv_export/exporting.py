@@ -117,7 +117,8 @@ def export(
         custom_module: path of a Python file that is run first: it registers
             your own layers with `keras.saving.register_keras_serializable`.
         unsafe_deserialization: bool, whether to run the Python code of
-            `Lambda` layers in a file.
+            `Lambda` layers in a file, and what a SavedModel does more than
+            compute.
         target: string, what is to run the file: `"litert"`, `"micro"` (TFLite
             Micro) or an NPU such as `"ethos-u55-128"`; see `targets.TARGETS`.
         require_npu: bool, whether an operator that the NPU leaves to the CPU

@@ -4,15 +4,19 @@ import collections
 import dataclasses
 import os
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from ai_edge_litert.tools import flatbuffer_utils
 
+from tfconv_export import bounded
 from tfconv_export import metadata
 from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
+from tfconv_export.flatbuffer_reading import Reader
+from tfconv_export.flatbuffer_reading import item
 from tfconv_export.metadata import Metadata
 
 _IDENTIFIER = b"TFL3"
+# As many as NumPy's arrays can have, and far more than TFLite's.
+_MAX_RANK = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,37 +118,56 @@ def read(content: bytes) -> Facts:
 
     Args:
         content: bytes of the file.
+
+    Raises:
+        ValueError, struct.error or another: if it is damaged.
     """
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    model = schema.Model.GetRootAs(content)
+    reader = Reader(len(content))
+    sizes = [
+        _size(buffer, len(content))
+        for buffer in reader.tables(model, "Buffers")
+    ]
+    codes = [
+        _code(code, reader) for code in reader.tables(model, "OperatorCodes")
+    ]
+    subgraphs = reader.tables(model, "Subgraphs")
     tensors = [
-        [_tensor(tensor, model.buffers) for tensor in _list(subgraph.tensors)]
-        for subgraph in model.subgraphs
+        [
+            _tensor(tensor, sizes, reader)
+            for tensor in reader.tables(subgraph, "Tensors")
+        ]
+        for subgraph in subgraphs
     ]
     operators = [
-        _operator(operator, model.operatorCodes, subgraph_tensors)
-        for subgraph, subgraph_tensors in zip(
-            model.subgraphs, tensors, strict=True
-        )
-        for operator in _list(subgraph.operators)
+        _operator(operator, codes, subgraph_tensors, reader)
+        for subgraph, subgraph_tensors in zip(subgraphs, tensors, strict=True)
+        for operator in reader.tables(subgraph, "Operators")
     ]
-    main = model.subgraphs[0]
+    ends = {
+        end: tuple(
+            item(tensors[0], index)
+            for index in reader.numbers(subgraphs[0], end)
+        )
+        for end in ("Inputs", "Outputs")
+    }
     return Facts(
         size=len(content),
         operators=tuple(operators),
-        inputs=tuple(tensors[0][index] for index in main.inputs),
-        outputs=tuple(tensors[0][index] for index in main.outputs),
+        inputs=ends["Inputs"],
+        outputs=ends["Outputs"],
         signatures=tuple(
-            _signature(signature, tensors)
-            for signature in _list(model.signatureDefs)
+            _signature(signature, tensors, reader)
+            for signature in reader.tables(model, "SignatureDefs")
         ),
-        constant_bytes=sum(_size(buffer) for buffer in model.buffers),
-        subgraphs=len(model.subgraphs),
+        constant_bytes=sum(sizes),
+        subgraphs=len(subgraphs),
         metadata={
-            _text(entry.name): _size(model.buffers[entry.buffer])
-            for entry in _list(model.metadata)
+            reader.text(entry, "Name"): item(sizes, entry.Buffer())
+            for entry in reader.tables(model, "Metadata")
         },
         described=metadata.read(content),
-        description=_text(model.description),
+        description=reader.text(model, "Description"),
     )
 
 
@@ -154,14 +177,22 @@ def read_file(path: os.PathLike | str) -> Facts:
     Raises:
         UsageError: if it cannot be read, or is none.
     """
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}.") from error
+    return read_foreign(bounded.read(path, str(path)), str(path))
+
+
+def read_foreign(content: bytes, origin: str) -> Facts:
+    """The facts of what may be a TFLite file.
+
+    Args:
+        content: any bytes.
+        origin: string, how messages name the file.
+
+    Raises:
+        UsageError: if it is none, or is damaged.
+    """
     if content[4:8] != _IDENTIFIER:
         raise UsageError(
-            f"{path} is not a TFLite file: those have "
+            f"{origin} is not a TFLite file: those have "
             f"{_IDENTIFIER.decode()} after their first four bytes, this has "
             f"{content[4:8]!r}."
         )
@@ -169,73 +200,87 @@ def read_file(path: os.PathLike | str) -> Facts:
         return read(content)
     except Exception as error:  # whatever the bytes lead the reader to
         raise UsageError(
-            f"{path} is a damaged TFLite file: {type(error).__name__} while "
-            "reading it; copy or export it again."
+            f"{origin} is a damaged TFLite file: {reason(error)}; copy or "
+            "export it again."
         ) from error
 
 
-def _signature(signature, tensors) -> SignatureFacts:
-    subgraph = tensors[signature.subgraphIndex]
+def _signature(signature, tensors, reader: Reader) -> SignatureFacts:
+    subgraph = item(tensors, signature.SubgraphIndex())
+    ends = {
+        end: {
+            reader.text(entry, "Name"): item(subgraph, entry.TensorIndex())
+            for entry in reader.tables(signature, end)
+        }
+        for end in ("Inputs", "Outputs")
+    }
     return SignatureFacts(
-        key=_text(signature.signatureKey),
-        inputs={
-            _text(entry.name): subgraph[entry.tensorIndex]
-            for entry in _list(signature.inputs)
-        },
-        outputs={
-            _text(entry.name): subgraph[entry.tensorIndex]
-            for entry in _list(signature.outputs)
-        },
+        key=reader.text(signature, "SignatureKey"),
+        inputs=ends["Inputs"],
+        outputs=ends["Outputs"],
     )
 
 
-def _size(buffer) -> int:
-    return 0 if buffer.data is None else len(buffer.data)
+def _size(buffer, file_size: int) -> int:
+    # Of a large file, most buffers lie behind the tables.
+    if buffer.Offset() > 1:
+        if buffer.Offset() + buffer.Size() > file_size:
+            raise ValueError("a buffer ends behind the file")
+        return buffer.Size()
+    return 0 if buffer.DataIsNone() else len(buffer.DataAsNumpy())
 
 
-def _text(value: bytes | None) -> str:
-    return (value or b"").decode(errors="replace")
-
-
-def _operator(operator, codes, tensors) -> OperatorFacts:
-    code = codes[operator.opcodeIndex]
+def _code(code, reader: Reader) -> tuple[str, bool]:
+    """An operator's name, and whether it is a custom one."""
     # Files older than 127 operators have the code in the deprecated field.
-    number = max(code.builtinCode, code.deprecatedBuiltinCode)
+    number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     is_custom = number == schema.BuiltinOperator.CUSTOM
     name = _OPERATOR_NAMES.get(number, f"UNKNOWN_{number}")
-    if is_custom and code.customCode:
-        name = _text(code.customCode)
+    return (is_custom and reader.text(code, "CustomCode")) or name, is_custom
+
+
+def _operator(operator, codes, tensors, reader: Reader) -> OperatorFacts:
+    name, is_custom = item(codes, operator.OpcodeIndex())
     return OperatorFacts(
         name=name,
         inputs=tuple(
-            None if index < 0 else tensors[index]
-            for index in _list(operator.inputs)
+            None if index == -1 else item(tensors, index)
+            for index in reader.numbers(operator, "Inputs")
         ),
-        outputs=tuple(tensors[index] for index in _list(operator.outputs)),
+        outputs=tuple(
+            item(tensors, index)
+            for index in reader.numbers(operator, "Outputs")
+        ),
         is_custom=is_custom,
     )
 
 
-def _tensor(tensor, buffers) -> TensorFacts:
-    buffer = buffers[tensor.buffer]
-    shape = _list(tensor.shapeSignature) or _list(tensor.shape)
-    quantization = tensor.quantization
-    scales, zero_points, dimension = (), (), 0
+def _tensor(tensor, sizes, reader: Reader) -> TensorFacts:
+    shape = reader.numbers(tensor, "ShapeSignature")
+    shape = shape or reader.numbers(tensor, "Shape")
+    if len(shape) > _MAX_RANK:
+        raise ValueError(f"a tensor has {len(shape)} dimensions")
+    quantization = tensor.Quantization()
+    scales, zero_points, dimension = [], [], 0
     if quantization is not None:
-        scales = tuple(float(scale) for scale in _list(quantization.scale))
-        zero_points = tuple(int(zero) for zero in _list(quantization.zeroPoint))
-        dimension = int(quantization.quantizedDimension)
+        scales = reader.numbers(quantization, "Scale")
+        dimension = quantization.QuantizedDimension()
+    if scales:
+        # They are 0 if none are given, as TFLite has it.
+        zero_points = reader.numbers(quantization, "ZeroPoint") or [0]
+    if len(zero_points) == 1:
+        zero_points *= len(scales)
+    if len(zero_points) != len(scales):
+        raise ValueError(
+            f"a tensor has {len(scales)} scales and {len(zero_points)} zero "
+            "points"
+        )
     return TensorFacts(
-        name=_text(tensor.name),
-        shape=tuple(int(dim) for dim in shape),
-        dtype=_DTYPE_NAMES.get(tensor.type, f"unknown_{tensor.type}"),
-        constant=_size(buffer) > 0,
-        scales=scales,
-        zero_points=zero_points,
+        name=reader.text(tensor, "Name"),
+        shape=tuple(shape),
+        dtype=_DTYPE_NAMES.get(tensor.Type(), f"unknown_{tensor.Type()}"),
+        constant=item(sizes, tensor.Buffer()) > 0,
+        scales=tuple(scales),
+        zero_points=tuple(zero_points),
         quantized_dimension=dimension,
     )
-
-
-def _list(values) -> list:
-    """A flatbuffer vector, which may be missing, as a list."""
-    return [] if values is None else np.asarray(values, object).tolist()

@@ -1,19 +1,24 @@
 """What is in a file of Keras, as far as it can be told without loading it."""
 
+import io
 import json
+import math
 import pathlib
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 import h5py
 
+from tfconv_export import bounded
+from tfconv_export import trial
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 
-# Keras stores the members of a .keras file as they are; someone may have
-# packed them since.
-_MAX_EXPANSION = 100
-_MIN_BOMB = 1 << 26
+# Far fewer than HDF5 reads of the most densely packed file.
+_BYTES_PER_SECOND = 1_000_000
+# Lists and dicts in one another; a model in a model adds four to eight.
+_MAX_DEPTH = 200
 
 
 def read_config(path: pathlib.Path) -> Any:
@@ -23,30 +28,46 @@ def read_config(path: pathlib.Path) -> Any:
         UsageError: if the file is damaged, or holds no model, or is far too
             large when it is unpacked.
     """
-    if path.suffix == ".keras":
-        return _keras_config(path)
-    return _h5_config(path)
+    is_zip = path.suffix == ".keras"
+    config = _keras_config(path) if is_zip else _h5_config(path)
+    if any(depth > _MAX_DEPTH for _, depth in _parts(config)):
+        raise UsageError(
+            f"--model={path} is damaged: its config is nested more than "
+            f"{_MAX_DEPTH} levels deep."
+        )
+    return config
 
 
 def mentions_lambda(config: Any) -> bool:
     """Whether a config has Python code in it."""
-    waiting = [config]  # not recursive: it may be nested without end
+    return any(
+        isinstance(value, dict)
+        and value.get("class_name") in ("Lambda", "__lambda__")
+        for value, _ in _parts(config)
+    )
+
+
+def _parts(config: Any) -> Iterator[tuple[Any, int]]:
+    """Every value in a config, and in how many others it is."""
+    waiting = [(config, 0)]  # not recursive: it may be nested without end
     while waiting:
-        value = waiting.pop()
-        if isinstance(value, dict):
-            if value.get("class_name") in ("Lambda", "__lambda__"):
-                return True
-            waiting.extend(value.values())
-        elif isinstance(value, list):
-            waiting.extend(value)
-    return False
+        value, depth = waiting.pop()
+        yield value, depth
+        inner = value.values() if isinstance(value, dict) else value
+        if isinstance(value, (dict, list)):
+            waiting.extend((part, depth + 1) for part in inner)
 
 
 def _keras_config(path: pathlib.Path) -> Any:
     try:
         with zipfile.ZipFile(path) as archive:
             _check_unpacked_size(archive, path)
-            return json.loads(archive.read("config.json"))
+            limit = bounded.most_unpacked(path.stat().st_size)
+            for name in archive.namelist():
+                if name.endswith(".h5"):
+                    weights = bounded.unzip(archive, name, limit)
+                    _check_arrays(io.BytesIO(weights), len(weights))
+            return json.loads(bounded.unzip(archive, "config.json", limit))
     except UsageError:
         raise
     except Exception as error:
@@ -61,7 +82,7 @@ def _check_unpacked_size(archive: zipfile.ZipFile, path: pathlib.Path) -> None:
     members = archive.infolist()
     unpacked = sum(info.file_size for info in members)
     size = path.stat().st_size
-    if unpacked > max(_MIN_BOMB, _MAX_EXPANSION * size):
+    if unpacked > bounded.most_unpacked(size):
         raise UsageError(
             f"--model={path} is not a .keras file as Keras writes it: its "
             f"{size:,} bytes would unpack to {unpacked:,}; save the model "
@@ -77,8 +98,48 @@ def _check_unpacked_size(archive: zipfile.ZipFile, path: pathlib.Path) -> None:
             )
 
 
+def _check_arrays(file: "pathlib.Path | io.BytesIO", size: int) -> None:
+    """Makes sure that an HDF5 file can be read, and that all of it is in it.
+
+    Raises:
+        ValueError or another: if not.
+    """
+    # A damaged one may end the process in HDF5's library, or never end there.
+    signum = trial.crash(
+        lambda: _read_arrays(file, size), 2 + size // _BYTES_PER_SECOND
+    )
+    if signum is not None:
+        raise ValueError(f"reading it ends with {signum}")
+    _read_arrays(file, size, values=False)
+
+
+def _read_arrays(file, size: int, values: bool = True) -> None:
+    datasets = []
+
+    def visit(name: str, item: "h5py.Dataset | h5py.Group") -> None:
+        list(item.attrs.items())
+        if isinstance(item, h5py.Dataset):
+            if item.external or item.is_virtual:
+                raise ValueError(f"{name} is in another file")
+            datasets.append(item)
+
+    with h5py.File(file, "r") as opened:
+        visit("/", opened)
+        opened.visititems(visit)
+        unpacked = sum(
+            math.prod(item.shape or ()) * item.dtype.itemsize
+            for item in datasets
+        )
+        if unpacked > bounded.most_unpacked(size):
+            raise ValueError(f"its {size:,} bytes would unpack to {unpacked:,}")
+        if values:
+            for item in datasets:
+                item[()]
+
+
 def _h5_config(path: pathlib.Path) -> Any:
     try:
+        _check_arrays(path, path.stat().st_size)
         with h5py.File(path, "r") as file:
             config = file.attrs.get("model_config")
     except Exception as error:  # h5py raises KeyError and RuntimeError, too

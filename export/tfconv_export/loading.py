@@ -6,6 +6,7 @@ import pathlib
 
 import keras
 
+from tfconv_export import bounded
 from tfconv_export import keras_source
 from tfconv_export import saved_model
 from tfconv_export.errors import UsageError
@@ -25,7 +26,8 @@ def load(
         model: path of a `.keras` file, an `.h5` file of Keras 3 or 2, or a
             SavedModel directory; or a built Keras model.
         unsafe_deserialization: whether a file may hold `Lambda` layers, whose
-            Python code is run.
+            Python code is run, and a SavedModel operations that do more than
+            compute.
         signature: string, which one of a SavedModel.
 
     Raises:
@@ -37,7 +39,10 @@ def load(
     if not path.exists():
         raise UsageError(f"--model={path} does not exist.")
     if path.is_dir():
-        return saved_model.from_directory(path, signature)
+        return saved_model.from_directory(
+            path, signature, unsafe_deserialization
+        )
+    bounded.check_regular(path, f"--model={path}")
     if path.suffix not in (".keras", ".h5", ".hdf5"):
         raise UsageError(
             f"--model={path} is neither a .keras file, nor an .h5 file, nor a "

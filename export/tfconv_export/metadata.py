@@ -13,7 +13,10 @@ import flatbuffers
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
+from tfconv_export import bounded
 from tfconv_export import flatbuffer_writing
+from tfconv_export.flatbuffer_reading import Reader
+from tfconv_export.flatbuffer_reading import item
 
 NAME = "TFLITE_METADATA"
 LABELS = "labels.txt"
@@ -81,11 +84,26 @@ def add(content: bytes, metadata: Metadata) -> bytes:
 
 def read(content: bytes) -> Metadata | None:
     """What a TFLite file says of itself; `None` if it says nothing."""
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    for entry in model.metadata or ():
-        if _is_ours(entry):
-            encoded = bytes(model.buffers[entry.buffer].data)
-            return _decode(encoded, _labels(content))
+    encoded = find(content, NAME)
+    return None if encoded is None else _decode(encoded, content)
+
+
+def find(content: bytes, name: str) -> bytes | None:
+    """The first metadata of this name in a TFLite file; `None` if none has it.
+
+    Args:
+        content: bytes of the file.
+        name: string.
+    """
+    model = schema.Model.GetRootAs(content)
+    reader = Reader(len(content))
+    for entry in reader.tables(model, "Metadata"):
+        if reader.text(entry, "Name") == name:
+            buffer = item(reader.tables(model, "Buffers"), entry.Buffer())
+            if buffer.Offset() > 1:
+                end = buffer.Offset() + buffer.Size()
+                return content[buffer.Offset() : end]
+            return b"" if buffer.DataIsNone() else bytes(buffer.DataAsNumpy())
     return None
 
 
@@ -93,35 +111,44 @@ def _is_ours(entry) -> bool:
     return entry.name in (NAME, NAME.encode())
 
 
-def _labels(content: bytes) -> dict[str, tuple[str, ...]]:
-    """The label files after a model, by name."""
+def _labels(content: bytes, outputs: dict[str, str]) -> dict:
+    """Those in the file after a model that one of its outputs names.
+
+    Args:
+        content: bytes of the file.
+        outputs: from the name of a file of labels to that of its output.
+    """
     archive = io.BytesIO(content)
-    if not zipfile.is_zipfile(archive):
-        return {}
-    with zipfile.ZipFile(archive) as files:
-        return {
-            name: tuple(files.read(name).decode(errors="replace").splitlines())
-            for name in files.namelist()
-        }
+    if outputs and zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as files:
+            for name in files.namelist():
+                if name in outputs:
+                    text = bounded.unzip(files, name).decode(errors="replace")
+                    return {
+                        "labels": tuple(text.splitlines()),
+                        "labelled": outputs[name],
+                    }
+    return {}
 
 
-def _decode(encoded: bytes, files: dict[str, tuple[str, ...]]) -> Metadata:
-    root = _Reader.root(encoded)
+def _decode(encoded: bytes, content: bytes) -> Metadata:
+    root = _Fields.root(encoded)
     subgraph = next(iter(root.tables(3)), None)
     if subgraph is None:
         return Metadata(root.string(0), root.string(2))
     inputs, outputs = subgraph.tables(2), subgraph.tables(3)
-    mean = stddev = labels = ()
-    labelled = ""
+    mean = stddev = ()
     for tensor in inputs:
         for unit in tensor.tables(4):
             if unit.byte(0) == _NORMALIZATION:
                 options = unit.table(1)
                 mean, stddev = options.floats(0), options.floats(1)
-    for tensor in outputs:
-        for file in tensor.tables(6):
-            if file.byte(2) == _AXIS_LABELS and file.string(0) in files:
-                labels, labelled = files[file.string(0)], tensor.string(0)
+    labelled = {
+        file.string(0): tensor.string(0)
+        for tensor in outputs
+        for file in tensor.tables(6)
+        if file.byte(2) == _AXIS_LABELS
+    }
     return Metadata(
         name=root.string(0),
         version=root.string(2),
@@ -129,23 +156,24 @@ def _decode(encoded: bytes, files: dict[str, tuple[str, ...]]) -> Metadata:
         outputs=tuple(tensor.string(0) for tensor in outputs),
         mean=mean,
         stddev=stddev,
-        labels=labels,
-        labelled=labelled,
+        **_labels(content, labelled),
     )
 
 
-class _Reader:
+class _Fields:
     """A table, read field by field; a field left out is empty."""
 
-    def __init__(self, table: flatbuffers.table.Table):
+    def __init__(self, table: flatbuffers.table.Table, reader: Reader):
         self._table = table
+        self._reader = reader
 
     @classmethod
-    def root(cls, encoded: bytes) -> "_Reader":
+    def root(cls, encoded: bytes) -> "_Fields":
         position = flatbuffers.encode.Get(
             flatbuffers.packer.uoffset, encoded, 0
         )
-        return cls(flatbuffers.table.Table(encoded, position))
+        table = flatbuffers.table.Table(encoded, position)
+        return cls(table, Reader(len(encoded)))
 
     def _at(self, slot: int) -> int | None:
         offset = self._table.Offset(4 + 2 * slot)
@@ -157,25 +185,26 @@ class _Reader:
 
     def string(self, slot: int) -> str:
         at = self._at(slot)
-        return "" if at is None else self._table.String(at).decode()
+        if at is None:
+            return ""
+        text = self._table.String(at)
+        self._reader.spend(len(text))
+        return text.decode(errors="replace")
 
-    def table(self, slot: int) -> "_Reader":
-        at = self._table.Indirect(self._at(slot))
-        return _Reader(flatbuffers.table.Table(self._table.Bytes, at))
+    def table(self, slot: int) -> "_Fields":
+        return self._indirect(self._at(slot))
 
-    def tables(self, slot: int) -> list["_Reader"]:
-        return [
-            _Reader(
-                flatbuffers.table.Table(
-                    self._table.Bytes, self._table.Indirect(at)
-                )
-            )
-            for at in self._elements(slot)
-        ]
+    def tables(self, slot: int) -> list["_Fields"]:
+        return [self._indirect(at) for at in self._elements(slot)]
 
     def floats(self, slot: int) -> tuple[float, ...]:
         get, number = self._table.Get, flatbuffers.number_types.Float32Flags
         return tuple(get(number, at) for at in self._elements(slot))
+
+    def _indirect(self, at: int) -> "_Fields":
+        at = self._table.Indirect(at)
+        table = flatbuffers.table.Table(self._table.Bytes, at)
+        return _Fields(table, self._reader)
 
     def _elements(self, slot: int) -> list[int]:
         if self._at(slot) is None:
@@ -183,6 +212,7 @@ class _Reader:
         offset = self._table.Offset(4 + 2 * slot)
         start = self._table.Vector(offset)
         count = self._table.VectorLen(offset)
+        self._reader.spend(count)
         return [start + 4 * index for index in range(count)]
 
 

@@ -1,12 +1,13 @@
 """A converted file -> everything that is known of it, and the verdict."""
 
+import collections
 import contextlib
 import dataclasses
 import os
-import pathlib
 import re
 from collections.abc import Sequence
 
+from tfconv_export import bounded
 from tfconv_export import comparison
 from tfconv_export import evaluation as evaluations
 from tfconv_export import flatbuffer
@@ -189,16 +190,7 @@ def read_labels(labels: "os.PathLike | str | Sequence[str]") -> tuple[str, ...]:
             there.
     """
     if isinstance(labels, (str, os.PathLike)):
-        try:
-            text = pathlib.Path(labels).read_text(encoding="utf-8")
-        except OSError as error:
-            raise UsageError(
-                f"--labels={labels} cannot be read: {error.strerror}."
-            ) from error
-        except UnicodeDecodeError as error:
-            raise UsageError(
-                f"--labels={labels} is not a text file in UTF-8."
-            ) from error
+        text = bounded.read_text(labels, f"--labels={labels}")
         labels = text.splitlines()
     names = tuple(name.strip() for name in labels)
     if not names or not all(names):
@@ -206,9 +198,9 @@ def read_labels(labels: "os.PathLike | str | Sequence[str]") -> tuple[str, ...]:
             "--labels must name every class, one a line. Received: "
             f"{', '.join(map(repr, names[:20])) or 'nothing'}"
         )
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise UsageError(f"--labels has {sorted(twice)[0]!r} more than once.")
+    name, count = collections.Counter(names).most_common(1)[0]
+    if count > 1:
+        raise UsageError(f"--labels has {name!r} more than once.")
     return names
 
 

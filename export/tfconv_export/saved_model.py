@@ -6,40 +6,39 @@ import pathlib
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
+from tfconv_export import bounded
+from tfconv_export import saved_model_operations
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.source import Input
 from tfconv_export.source import Source
 from tfconv_export.source import unique
 
-_UNSAFE = {
-    **dict.fromkeys(
-        ("PyFunc", "PyFuncStateless", "EagerPyFunc"), "runs Python code"
-    ),
-    **dict.fromkeys(
-        ("WriteFile", "SaveDataset", "SaveDatasetV2", "DistributedSave"),
-        "writes files",
-    ),
-}
 
-
-def from_directory(path: pathlib.Path, signature: str | None) -> Source:
+def from_directory(
+    path: pathlib.Path, signature: str | None, unsafe_deserialization: bool
+) -> Source:
     """Loads a SavedModel.
 
     Args:
         path: of the directory.
         signature: string, which signature; by default `serving_default`, or
             the only one.
+        unsafe_deserialization: whether it may hold operations that do more
+            than compute, of which loading runs some.
 
     Raises:
-        UsageError: if it cannot be loaded, or has no such signature.
+        UsageError: if it cannot be loaded, would do more than compute, or has
+            no such signature.
     """
     if not (path / "saved_model.pb").is_file():
         raise UsageError(
             f"--model={path} is a directory, but not a SavedModel: it holds "
             "no saved_model.pb."
         )
-    _check_operations(path)
+    saved = read(path)
+    if not unsafe_deserialization:
+        saved_model_operations.check(saved, path)
     try:
         loaded = tf.saved_model.load(str(path))
         signatures = loaded.signatures
@@ -80,29 +79,45 @@ def from_directory(path: pathlib.Path, signature: str | None) -> Source:
     )
 
 
-def _check_operations(path: pathlib.Path) -> None:
-    """Refuses what would run code or write files when it is loaded or called.
+def read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
+    """What the file of a SavedModel says, if the machine can hold it.
 
-    It is no sandbox: that a graph harms nobody cannot be told by looking.
+    Raises:
+        UsageError: if it is damaged, or larger, or another of the directory's
+            files is none.
     """
+    for item in path.rglob("*"):
+        if item.exists() and not item.is_dir():
+            bounded.check_regular(item, f"--model={path}: {item}")
+    content = bounded.read(path / "saved_model.pb", f"--model={path}")
     saved = saved_model_pb2.SavedModel()
     try:
-        saved.ParseFromString((path / "saved_model.pb").read_bytes())
-    except Exception as error:  # of protobuf, or of the file system
+        saved.ParseFromString(content)
+    except Exception as error:  # of protobuf
         raise UsageError(
             f"--model={path} cannot be loaded: its saved_model.pb is damaged: "
             f"{reason(error)}."
         ) from error
+    memory = bounded.machine_memory()
+    for tensor in _constants(saved):
+        # One value may stand for all of them.
+        sizes = [dim.size for dim in tensor.tensor_shape.dim]
+        if bounded.product(sizes, memory) > memory:
+            raise UsageError(
+                f"--model={path} cannot be loaded: it holds a constant of more "
+                f"than {memory:,} elements, which this machine cannot hold."
+            )
+    return saved
+
+
+def _constants(saved: saved_model_pb2.SavedModel):
     for meta_graph in saved.meta_graphs:
         graph = meta_graph.graph_def
         functions = [function.node_def for function in graph.library.function]
         for node in itertools.chain(graph.node, *functions):
-            if node.op in _UNSAFE:
-                raise UsageError(
-                    f"--model={path} holds the operation {node.op}, which "
-                    f"{_UNSAFE[node.op]}, and which TFLite does not have; "
-                    "save the model without it."
-                )
+            for value in node.attr.values():
+                yield value.tensor
+                yield from value.list.tensor
 
 
 def _choose(signatures, wanted: str | None, path: pathlib.Path) -> str:

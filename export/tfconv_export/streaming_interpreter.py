@@ -1,14 +1,19 @@
 """A streaming file on a live signal."""
 
 import os
-import pathlib
 
 import numpy as np
 
+from tfconv_export import bounded
+from tfconv_export import flatbuffer
 from tfconv_export import streaming_mark
+from tfconv_export import trial
 from tfconv_export.errors import UsageError
+from tfconv_export.errors import reason
 from tfconv_export.runtimes import KERNELS
 from tfconv_export.runtimes import LiteRT
+
+_SECONDS_TO_START = 20
 
 
 class StreamingInterpreter:
@@ -46,26 +51,39 @@ class StreamingInterpreter:
                 f"kernels={kernels!r} is unknown; it must be one of "
                 f"{', '.join(KERNELS)}."
             )
-        try:
-            content = pathlib.Path(path).read_bytes()
-        except OSError as error:
-            raise UsageError(
-                f"{path} cannot be read: {error.strerror}."
-            ) from error
-        try:
-            self._runtime = LiteRT(content, kernels)
-        except (RuntimeError, ValueError) as error:
-            raise UsageError(
-                f"{path} is no TFLite file that LiteRT can run: "
-                f"{str(error).splitlines()[0]}"
-            ) from error
-        inputs, outputs = self._runtime.inputs, self._runtime.outputs
-        self._states = streaming_mark.read(content)
-        if self._states is None:
+        content = bounded.read(path, str(path))
+        # Before LiteRT, which believes what a file says of itself.
+        facts = flatbuffer.read_foreign(content, str(path))
+        if streaming_mark.NAME not in facts.metadata:
             raise UsageError(
                 f"{path} is not a streaming file of tfconv; write one with "
                 "tfconv_export.export_streaming."
             )
+        signum = trial.crash(
+            lambda: self._start(content, kernels), _SECONDS_TO_START
+        )
+        if signum is not None:
+            raise UsageError(
+                f"{path} is a damaged streaming file: LiteRT ends with "
+                f"{signum}; copy or export it again."
+            )
+        try:
+            self._start(content, kernels)
+        except Exception as error:  # whatever the bytes lead LiteRT to
+            raise UsageError(
+                f"{path} is no streaming file that LiteRT can run: "
+                f"{reason(error)}."
+            ) from error
+
+    def _start(self, content: bytes, kernels: str) -> None:
+        """Loads the file, and runs it on two hops of silence.
+
+        Raises:
+            ValueError or another: if the file is damaged.
+        """
+        self._states = streaming_mark.read(content)
+        self._runtime = LiteRT(content, kernels)
+        inputs, outputs = self._runtime.inputs, self._runtime.outputs
         self._frames = {
             name: details
             for name, details in inputs.items()
@@ -74,9 +92,18 @@ class StreamingInterpreter:
         self._outputs = [
             name for name in outputs if name not in self._states.values()
         ]
+        if not self._frames or not self._outputs:
+            raise ValueError("it takes or gives nothing but states")
         # All inputs have one rate.
         frames = next(iter(self._frames.values()))
         self.hop = int(frames["shape"][1])
+        self.reset()
+        self.feed(
+            {
+                name: np.zeros((2 * self.hop, *details["shape"][2:]))
+                for name, details in self._frames.items()
+            }
+        )
         self.reset()
 
     def reset(self) -> None:

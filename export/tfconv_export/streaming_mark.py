@@ -4,6 +4,7 @@ import json
 
 from ai_edge_litert import schema_py_generated as schema
 
+from tfconv_export import metadata
 from tfconv_export.quantization import flatbuffer_edit
 
 NAME = "TFCONV_STREAM"
@@ -28,10 +29,16 @@ def add(content: bytes, states: dict[str, str]) -> bytes:
 
 
 def read(content: bytes) -> dict[str, str] | None:
-    """The states of a streaming file; `None` if it is none."""
-    model = flatbuffer_edit.read(content)
-    for entry in model.metadata or ():
-        if entry.name in (NAME, NAME.encode()):
-            note = json.loads(bytes(model.buffers[entry.buffer].data))
-            return note["states"]
-    return None
+    """The states of a streaming file; `None` if it is none.
+
+    Raises:
+        ValueError: if it is damaged.
+    """
+    note = metadata.find(content, NAME)
+    if note is None:
+        return None
+    try:
+        states = json.loads(note)["states"]
+        return {str(name): str(output) for name, output in states.items()}
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"its note {NAME} is damaged") from error

@@ -124,7 +124,7 @@ def test_file_that_does_not_stream_is_refused(exported, tmp_path):
     for wrong, reason in (
         (path.with_name("whole.tflite"), "not a streaming file"),
         (tmp_path / "missing.tflite", "cannot be read"),
-        (tmp_path / "text.tflite", "no TFLite file"),
+        (tmp_path / "text.tflite", "not a TFLite file"),
     ):
         with pytest.raises(tfconv_export.UsageError, match=reason):
             StreamingInterpreter(wrong)

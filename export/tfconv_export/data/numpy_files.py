@@ -13,6 +13,7 @@ from typing import IO
 
 import numpy as np
 
+from tfconv_export import bounded
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 
@@ -54,6 +55,7 @@ class NumpyFile:
     def __init__(self, path: pathlib.Path, origin: str):
         self.origin = origin
         self._path = path
+        bounded.check_regular(path, origin)
         self._is_zip = self._try(lambda: zipfile.is_zipfile(path))
         self.columns = self._try(
             self._zip_columns if self._is_zip else self._npy_columns

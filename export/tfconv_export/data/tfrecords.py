@@ -27,13 +27,14 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from tfconv_export import bounded
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 
-# Bytes that TFRecord adds to a record: its length and two checksums.
-_FRAME = 16
-# An example is a protocol buffer, of less than 2 GiB.
-_MOST_VALUES = 2**31 - 1
+# Bytes around a record: its length and two checksums.
+_BEFORE, _BEHIND = 12, 4
+# Protocol buffers are no longer; an integer in one has a byte or more.
+_MAX_RECORD = (1 << 31) - 1
 _EXAMPLE = "--feature_spec='audio:float32:98,40;label:int64:'"
 
 
@@ -77,9 +78,10 @@ def parse_spec(
     text = os.fspath(spec)
     origin = f"--feature_spec={text}"
     if text.endswith(".json") or os.path.isfile(text):
+        content = bounded.read_text(text, origin)
         try:
-            entries = json.loads(pathlib.Path(text).read_text("utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            entries = json.loads(content)
+        except (ValueError, RecursionError) as error:
             raise UsageError(
                 f"{origin} cannot be read as JSON: {reason(error)}."
             ) from error
@@ -102,7 +104,7 @@ def parse_spec(
 
 def _size_or_word(text: str) -> int | str:
     """A size; what is none, or too long to be one, as it is."""
-    is_size = text.isdecimal() and len(text) <= len(str(_MOST_VALUES))
+    is_size = text.isdecimal() and len(text) <= len(str(_MAX_RECORD))
     return int(text) if is_size else text
 
 
@@ -138,11 +140,6 @@ def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
             f"{origin} gives feature {name} the shape {shape}; it must hold "
             "sizes greater than 0, such as 98,40."
         )
-    if math.prod(shape) > _MOST_VALUES:
-        raise UsageError(
-            f"{origin} gives feature {name} the shape {shape}, of more than "
-            f"the {_MOST_VALUES:,} values that a tf.train.Example can hold."
-        )
     word = str(entry.get("dtype"))
     is_raw = word.startswith("raw_")
     try:
@@ -155,6 +152,12 @@ def _parse_feature(name: str, entry: Any, origin: str) -> Feature:
             f"{origin} gives feature {name} the dtype {word}; a "
             "tf.train.Example stores float32 and int64, and the bytes of "
             "others: raw_int16, raw_float32, ..."
+        )
+    itemsize = dtype.itemsize if is_raw else 1
+    if bounded.product([*shape, itemsize], _MAX_RECORD) > _MAX_RECORD:
+        raise UsageError(
+            f"{origin} gives feature {name} the shape {shape}, which no "
+            "tf.train.Example can hold: it has at most 2 GB."
         )
     return Feature(dtype.newbyteorder("<"), tuple(shape), is_raw)
 
@@ -180,6 +183,7 @@ def read(
         UsageError: without a specification; if the file is damaged, or its
             examples are not as specified.
     """
+    count = _count(path, origin)
     records = tf.data.TFRecordDataset(
         str(path), "GZIP" if path.suffix == ".gz" else ""
     )
@@ -190,15 +194,12 @@ def read(
         )
     stored = {name: feature.stored for name, feature in spec.items()}
     parsed = records.map(
-        lambda record: (
-            tf.io.parse_single_example(record, stored),
-            tf.strings.length(record),
-        )
+        lambda record: tf.io.parse_single_example(record, stored)
     ).as_numpy_iterator()
-    index = size = 0
+    index = 0
     while True:
         try:
-            example, length = next(parsed, (None, 0))
+            example = next(parsed, None)
         except (tf.errors.InvalidArgumentError, UnicodeDecodeError) as error:
             # The latter when TensorFlow quotes what is no tf.train.Example.
             raise UsageError(
@@ -217,27 +218,46 @@ def read(
             for name, feature in spec.items()
         }
         index += 1
-        size += int(length) + _FRAME
-    # TensorFlow takes some files that were cut off for whole ones.
-    if _size(path) != size:
-        raise UsageError(
-            f"{origin} cannot be read as a TFRecord file: it ends within "
-            f"record {index}."
-        )
+    if index != count:  # as of a gzip file in parts
+        raise _ends_within(index, origin)
 
 
-def _size(path: pathlib.Path) -> int | None:
-    """How many bytes of records a file holds; `None` if it is damaged."""
-    if path.suffix != ".gz":
-        return path.stat().st_size
-    size = 0
+def _count(path: pathlib.Path, origin: str) -> int:
+    """How many records a file has, which may be damaged inside.
+
+    TensorFlow believes their lengths: it ends the process at one that is far
+    too large, and takes some files that were cut off for whole ones.
+
+    Raises:
+        UsageError: if the lengths do not add up to that of the file.
+    """
+    size = bounded.check_regular(path, origin)
+    is_packed = path.suffix == ".gz"
+    longest = bounded.most_unpacked(size) if is_packed else size
+    count = 0
     try:
-        with gzip.open(path) as file:
-            while chunk := file.read(1 << 20):
-                size += len(chunk)
-    except (OSError, EOFError, zlib.error):
-        return None
-    return size
+        with (gzip.open if is_packed else open)(path, "rb") as file:
+            while before := file.read(_BEFORE):
+                length = int.from_bytes(before[:8], "little")
+                if length > min(longest, _MAX_RECORD):
+                    raise _ends_within(count, origin)
+                # Seeking goes past the end; reading does not.
+                file.seek(length + _BEHIND - 1, os.SEEK_CUR)
+                if not file.read(1):
+                    raise _ends_within(count, origin)
+                count += 1
+    except (OSError, EOFError, zlib.error) as error:
+        raise UsageError(
+            f"{origin} cannot be read as a TFRecord file: {reason(error)}."
+        ) from error
+    return count
+
+
+def _ends_within(index: int, origin: str) -> UsageError:
+    return UsageError(
+        f"{origin} cannot be read as a TFRecord file: it ends within record "
+        f"{index}."
+    )
 
 
 def _decode(value, feature: Feature, name: str, origin: str, index: int):

@@ -1,11 +1,16 @@
 """Results and facts as tables on the terminal."""
 
+import itertools
+from collections.abc import Iterable
+from collections.abc import Iterator
+
 import rich.box
 import rich.console
 import rich.markup
 import rich.table
 
 from tfconv_export.flatbuffer import Facts
+from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.metadata import Metadata
 from tfconv_export.printable import clean
@@ -13,6 +18,7 @@ from tfconv_export.report import streaming
 from tfconv_export.report.as_json import to_json
 from tfconv_export.report.text import between
 from tfconv_export.report.text import decibels
+from tfconv_export.report.text import elide
 from tfconv_export.report.text import milliseconds
 from tfconv_export.report.text import npu_share
 from tfconv_export.report.text import number
@@ -27,6 +33,11 @@ from tfconv_export.streaming_result import StreamingResult
 __all__ = ["print_facts", "print_table", "to_json"]
 
 _WORST_LAYERS = 3
+# Nobody reads more of a file that someone else made.
+_MOST_ROWS = 2_000
+_MOST_CONSTANTS = 20
+_LONGEST_NAME = 1_000
+_LONGEST_LINE = 50_000
 
 
 def print_result(result: ExportResult | StreamingResult) -> None:
@@ -200,15 +211,15 @@ def _print_target(
 
 def _show_metadata(console, described: Metadata) -> None:
     version = f", version {described.version}" * bool(described.version)
-    _show(console, f"model: {described.name}{version}")
+    _show_line(console, f"model: {described.name}{version}")
     if described.stddev:
         mean, stddev = (
             ", ".join(f"{value:.6g}" for value in values)
             for values in (described.mean, described.stddev)
         )
-        _show(console, f"normalisation: (x - [{mean}]) / [{stddev}]")
+        _show_line(console, f"normalisation: (x - [{mean}]) / [{stddev}]")
     if described.labels:
-        _show(
+        _show_line(
             console,
             f"labels of {described.labelled}: {', '.join(described.labels)}",
         )
@@ -226,9 +237,9 @@ def print_facts(
         f"subgraph{'s' * (facts.subgraphs != 1)}",
     )
     if facts.description:
-        _show(console, f"description: {facts.description}")
-    for name, count in facts.metadata.items():
-        _show(console, f"metadata: {name}, {count:,} bytes")
+        _show_line(console, f"description: {facts.description}")
+    for name, count in itertools.islice(facts.metadata.items(), _MOST_ROWS):
+        _show_line(console, f"metadata: {name}, {count:,} bytes")
     if facts.described is not None:
         _show_metadata(console, facts.described)
     ends = {
@@ -245,26 +256,47 @@ def print_facts(
             )
         }
     table = _table("signature", "", "name", "shape", "dtype", "quantization")
-    for (key, kind), tensors in ends.items():
-        for name, tensor in tensors.items():
-            table.add_row(*map(_escape, (key, kind, name)), *_row(tensor))
-        if not tensors:  # as those that reset a stream
-            table.add_row(_escape(key), kind, "(none)")
+    _add_rows(
+        table,
+        (
+            row
+            for (key, kind), tensors in ends.items()
+            for row in (
+                [
+                    (key, kind, name, *_row(tensor))
+                    for name, tensor in tensors.items()
+                ]
+                or [(key, kind, "(none)")]  # as those that reset a stream
+            )
+        ),
+    )
     console.print(table)
     table = _table("operator", "constants", "output", "dtype", "quantization")
-    for operator in facts.operators:
-        name = operator.name + " (custom)" * operator.is_custom
-        constants = ", ".join(
-            shape(tensor.shape)
-            for tensor in operator.inputs
-            if tensor is not None and tensor.constant
-        )
-        for tensor in operator.outputs:
-            table.add_row(_escape(name), constants, *_row(tensor))
-            name = constants = ""
-        if not operator.outputs:  # as CALL_ONCE and ASSIGN_VARIABLE
-            table.add_row(_escape(name), constants)
+    _add_rows(
+        table, (row for op in facts.operators for row in _operator_rows(op))
+    )
     console.print(table)
+
+
+def _operator_rows(operator: OperatorFacts) -> Iterator[tuple[str, ...]]:
+    constants = [x for x in operator.inputs if x is not None and x.constant]
+    shapes = ", ".join(shape(x.shape) for x in constants[:_MOST_CONSTANTS])
+    if len(constants) > _MOST_CONSTANTS:
+        shapes += ", ..."
+    name = operator.name + " (custom)" * operator.is_custom
+    if not operator.outputs:  # as CALL_ONCE and ASSIGN_VARIABLE
+        yield name, shapes
+    for tensor in operator.outputs:
+        yield name, shapes, *_row(tensor)
+        name = shapes = ""
+
+
+def _add_rows(table: rich.table.Table, rows: Iterable[tuple[str, ...]]) -> None:
+    for place, row in enumerate(rows):
+        if place == _MOST_ROWS:
+            table.add_row("... and more")
+            return
+        table.add_row(*(_escape(elide(cell, _LONGEST_NAME)) for cell in row))
 
 
 def _table(*columns: str) -> rich.table.Table:
@@ -289,6 +321,10 @@ def _show(
     console.print(
         _on_one_line(text), style=style, highlight=False, markup=False
     )
+
+
+def _show_line(console: rich.console.Console, text: str) -> None:
+    _show(console, elide(text, _LONGEST_LINE))
 
 
 def _row(tensor: TensorFacts) -> tuple[str, str, str]:

@@ -101,7 +101,7 @@ def test_bytes_are_decoded_as_tensorflow_does(dtype):
         ("audio:float32:6,?", "the shape [6, '?']"),
         ("audio:float32:6,0", "the shape [6, 0]"),
         ("audio:float32:-1", "the shape ['-1']"),
-        ("missing.json", "cannot be read as JSON"),
+        ("missing.json", "cannot be read: No such file"),
         ("broken.json", "cannot be read as JSON"),
         ("list.json", "at least one feature"),
         ({"audio": 3}, 'a "dtype" and a "shape"'),
@@ -124,7 +124,7 @@ GOOD = "audio:float32:6,3"
     [
         ("audio.tfrecord", None, "audio (float, 18), label (int64, 1)"),
         ("empty.tfrecord", None, "--feature_spec"),
-        ("foreign.tfrecord", None, "--feature_spec"),
+        ("foreign.tfrecord", None, "cannot be read as a TFRecord file"),
         ("empty.tfrecord", GOOD, "no examples"),
         ("foreign.tfrecord", GOOD, "cannot be read as a TFRecord file"),
         ("other.tfrecord", GOOD, "does not fit the --feature_spec in record 0"),
