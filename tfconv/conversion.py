@@ -46,13 +46,16 @@ def from_keras(model: keras.Model) -> keras.Model:
     return clone_with(model, _replace)
 
 
-def clone_with(model: keras.Model, clone_layer) -> keras.Model:
+def clone_with(
+    model: keras.Model, clone_layer, weights_of=keras.Layer.get_weights
+) -> keras.Model:
     """A functional or Sequential model anew, its weights copied.
 
     Args:
         model: the model; nested models are cloned too.
-        clone_layer: function from a layer to the one that takes its place,
-            which must have the same weights.
+        clone_layer: function from a layer to the one that takes its place.
+        weights_of: function from a layer to a list of arrays, the weights of
+            the one that takes its place.
 
     Raises:
         ValueError: if `model` is neither functional nor Sequential.
@@ -64,11 +67,11 @@ def clone_with(model: keras.Model, clone_layer) -> keras.Model:
         )
     pairs = {}
     clone = _clone_model(model, clone_layer, pairs)
-    if model.built:
-        clone.set_weights(model.get_weights())
     # Outer ones first: to freeze a model freezes all that is in it.
     for layer, copy in reversed(pairs.values()):
         if isinstance(layer, keras.Layer):  # and not a bare operation
+            if model.built and not _is_graph_of_layers(layer):
+                copy.set_weights(weights_of(layer))
             _copy_state(layer, copy)
             copy.trainable = layer.trainable
     return clone

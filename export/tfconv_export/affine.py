@@ -1,0 +1,389 @@
+"""Scales and shifts of channels, and how they go through layers."""
+
+import dataclasses
+import math
+
+import keras
+import numpy as np
+
+import tfconv
+from tfconv import ops
+from tfconv_export.layer_graph import LayerCall
+
+_KERAS = keras.layers
+_DEPTHWISE = (
+    tfconv.DepthwiseConv1D,
+    _KERAS.DepthwiseConv1D,
+    _KERAS.DepthwiseConv2D,
+)
+_SEPARABLE = (
+    tfconv.SeparableConv1D,
+    _KERAS.SeparableConv1D,
+    _KERAS.SeparableConv2D,
+)
+_CONVOLUTIONS = (_KERAS.Conv1D, _KERAS.Conv2D, _KERAS.Conv3D)
+_WEIGHTED = (*_DEPTHWISE, *_SEPARABLE, *_CONVOLUTIONS, _KERAS.Dense)
+TRANSPOSED = (_KERAS.Conv1DTranspose, _KERAS.Conv2DTranspose)
+
+_MAXIMA = (
+    _KERAS.MaxPooling1D,
+    _KERAS.MaxPooling2D,
+    _KERAS.MaxPooling3D,
+    _KERAS.GlobalMaxPooling1D,
+    _KERAS.GlobalMaxPooling2D,
+    _KERAS.GlobalMaxPooling3D,
+)
+# Every output is a mean of inputs of its channel, or one of them.
+_MEANS = (
+    _KERAS.AveragePooling1D,
+    _KERAS.AveragePooling2D,
+    _KERAS.AveragePooling3D,
+    _KERAS.GlobalAveragePooling1D,
+    _KERAS.GlobalAveragePooling2D,
+    _KERAS.GlobalAveragePooling3D,
+    _KERAS.Cropping1D,
+    _KERAS.Cropping2D,
+    _KERAS.Cropping3D,
+    _KERAS.UpSampling1D,
+    _KERAS.UpSampling2D,
+    _KERAS.UpSampling3D,
+)
+_PADDINGS = (
+    _KERAS.ZeroPadding1D,
+    _KERAS.ZeroPadding2D,
+    _KERAS.ZeroPadding3D,
+)
+_IDENTITIES = (
+    _KERAS.ActivityRegularization,
+    _KERAS.AlphaDropout,
+    _KERAS.Dropout,
+    _KERAS.GaussianDropout,
+    _KERAS.GaussianNoise,
+    _KERAS.Identity,
+    _KERAS.SpatialDropout1D,
+    _KERAS.SpatialDropout2D,
+    _KERAS.SpatialDropout3D,
+)
+# Those of `keras.ops` by name: Keras keeps the classes to itself.
+_RESHAPES = ("ExpandDims", "Flatten", "Reshape", "Squeeze")
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """`scale * x + shift`, element by element.
+
+    Attributes:
+        scale: float64 array of the rank of an example; of size 1 along the
+            axes on which it does not depend.
+        shift: float64 array of the same shape.
+    """
+
+    scale: np.ndarray
+    shift: np.ndarray
+
+    def after(self, first: "Affine") -> "Affine":
+        """This one of what the other makes."""
+        return Affine(
+            self.scale * first.scale, self.scale * first.shift + self.shift
+        )
+
+    def along(self, axis: int) -> "Affine | None":
+        """The vectors of one axis; `None` if it depends on others."""
+        sizes = list(self.scale.shape)
+        sizes[axis] = 1
+        if math.prod(sizes) != 1:
+            return None
+        return Affine(self.scale.reshape(-1), self.shift.reshape(-1))
+
+    def map(self, function) -> "Affine":
+        return Affine(function(self.scale), function(self.shift))
+
+
+def is_norm(layer) -> bool:
+    """Whether a layer is a batch normalization that has its weights."""
+    # Not a subclass: that may do anything with them.
+    return type(layer) is _KERAS.BatchNormalization and layer.built
+
+
+def of_norm(layer: keras.layers.BatchNormalization) -> Affine:
+    """What a batch normalization computes in inference mode."""
+    rank, axis = layer.input_spec.ndim, axis_of(layer)
+    gamma = np.float64(layer.gamma) if layer.scale else 1.0
+    beta = np.float64(layer.beta) if layer.center else 0.0
+    variance = np.float64(layer.moving_variance)
+    scale = gamma / np.sqrt(variance + layer.epsilon)
+    shift = beta - np.float64(layer.moving_mean) * scale
+    shape = [1] * (rank - 1)
+    shape[axis - 1] = scale.size
+    return Affine(scale, shift).map(lambda values: values.reshape(shape))
+
+
+def norm_weights(
+    layer: keras.layers.BatchNormalization, wanted: Affine
+) -> list[np.ndarray]:
+    """Weights with which a batch normalization computes something else.
+
+    Args:
+        layer: one that is to have a scale and a center.
+        wanted: what it is to compute.
+    """
+    variance = np.float64(layer.moving_variance)
+    scale, shift = wanted.scale.reshape(-1), wanted.shift.reshape(-1)
+    gamma = scale * np.sqrt(variance + layer.epsilon)
+    return [gamma, shift, np.zeros_like(shift), variance]
+
+
+def axis_of(layer: keras.layers.BatchNormalization) -> int:
+    """The axis of the channels, counted from the front."""
+    return layer.axis % layer.input_spec.ndim
+
+
+def passed(call: LayerCall, given: Affine) -> Affine | None:
+    """What is to be done after a call instead of before it.
+
+    Args:
+        call: a plain call of one input.
+        given: what would be done to its input.
+
+    Returns:
+        That after which nothing differs, but for rounding; `None` if there is
+        none.
+    """
+    layer = call.layer
+    if is_identity(layer):
+        return given
+    if _is_reshape(layer):
+        return _reshaped(call, given)
+    if type(layer) is _KERAS.Permute:
+        return given.map(lambda x: x.transpose([dim - 1 for dim in layer.dims]))
+    if type(layer) in _PADDINGS:
+        return given if _is_of_channels(layer, given, shift=False) else None
+    if not keeps_order(layer, given.scale) or not _is_of_channels(layer, given):
+        return None
+    rank = len(call.output_shapes[0]) - 1
+    if rank == given.scale.ndim:
+        return given
+    return given.map(lambda values: values.reshape([-1] * rank))
+
+
+def concatenated(
+    call: LayerCall, given: list[Affine | None]
+) -> Affine | None:
+    """As `passed`, for a concatenation to some of whose inputs it is done."""
+    if type(call.layer).__name__ != "Concatenate":
+        return None
+    axis = call.layer.axis % len(call.input_shapes[0]) - 1
+    parts = []
+    for affine, (_, *shape) in zip(given, call.input_shapes, strict=True):
+        if None in shape or axis < 0:
+            return None
+        if affine is None:
+            ones = np.ones([1] * len(shape))
+            affine = Affine(ones, 0.0 * ones)
+        parts.append((affine, shape))
+    # The axes on which none depends stay of size 1.
+    sizes = np.max([affine.scale.shape for affine, _ in parts], axis=0)
+
+    def joined(arrays):
+        return np.concatenate(
+            [
+                np.broadcast_to(array, [*sizes[:axis], shape[axis], *sizes[axis + 1 :]])
+                for array, (_, shape) in zip(arrays, parts, strict=True)
+            ],
+            axis,
+        )
+
+    return Affine(
+        joined([affine.scale for affine, _ in parts]),
+        joined([affine.shift for affine, _ in parts]),
+    )
+
+
+def is_identity(layer) -> bool:
+    """Whether a layer does nothing in inference mode."""
+    if type(layer) is _KERAS.Activation:
+        return layer.activation is keras.activations.linear
+    return type(layer) in _IDENTITIES
+
+
+def keeps_order(layer, scale: np.ndarray) -> bool:
+    """Whether a layer chooses or averages, and would so of scaled inputs."""
+    if type(layer) in _MAXIMA:
+        # A negative scale makes minima of them.
+        return bool((scale >= 0).all())
+    # Other interpolations round otherwise at the edges.
+    return type(layer) in _MEANS and (
+        getattr(layer, "interpolation", "nearest") == "nearest"
+    )
+
+
+def channel_axis(layer) -> int:
+    """The axis of a layer's channels in an example."""
+    data_format = getattr(layer, "data_format", "channels_last")
+    return -1 if data_format == "channels_last" else 0
+
+
+def _is_of_channels(layer, given: Affine, shift: bool = True) -> bool:
+    if not shift and given.shift.any():
+        return False
+    return given.along(channel_axis(layer)) is not None
+
+
+def _is_reshape(layer) -> bool:
+    if type(layer) in (_KERAS.Flatten, _KERAS.Reshape):
+        # Flatten moves channels that come first.
+        return channel_axis(layer) == -1
+    is_operation = type(layer).__module__.startswith("keras.src.ops.")
+    return is_operation and type(layer).__name__ in _RESHAPES
+
+
+def _reshaped(call: LayerCall, given: Affine) -> Affine | None:
+    (batch, *before), (other_batch, *after) = (
+        call.input_shapes[0],
+        call.output_shapes[0],
+    )
+    if batch != other_batch or None in before + after:
+        return None
+    if math.prod(before) != math.prod(after):
+        return None
+    scale, shift = (
+        np.broadcast_to(values, before).reshape(after)
+        for values in (given.scale, given.shift)
+    )
+    for axis in range(scale.ndim):
+        firsts = [values.take([0], axis) for values in (scale, shift)]
+        if (scale == firsts[0]).all() and (shift == firsts[1]).all():
+            scale, shift = firsts
+    return Affine(scale, shift)
+
+
+def weights_of(layer) -> list[np.ndarray]:
+    """The kernels and the bias, zeros if it has none, in float64."""
+    arrays = [np.float64(weight) for weight in layer.get_weights()]
+    return arrays if layer.use_bias else [*arrays, np.zeros(_outputs_of(layer))]
+
+
+def _outputs_of(layer) -> int:
+    if isinstance(layer, _DEPTHWISE):
+        return math.prod(layer.kernel.shape[-2:])
+    return layer.units if isinstance(layer, _KERAS.Dense) else layer.filters
+
+
+def is_weighted(layer) -> bool:
+    """Whether it is known what a layer does with its weights."""
+    # Not a subclass: that may do anything with them.
+    return (
+        type(layer) in _WEIGHTED
+        and not getattr(layer, "lora_enabled", False)
+        and getattr(layer, "quantization_mode", None) is None
+    )
+
+
+def is_linear(layer) -> bool:
+    """Whether a layer has no activation."""
+    return layer.activation is keras.activations.linear
+
+
+def is_known(layer) -> bool:
+    """Whether a layer is one of Keras's or tfconv's, and wraps no other."""
+    module = type(layer).__module__
+    return module.startswith(("keras.src.", "tfconv.")) and not isinstance(
+        layer, (_KERAS.Lambda, _KERAS.Wrapper)
+    )
+
+
+def taken_in(
+    call: LayerCall, weights: list[np.ndarray], given: Affine
+) -> list[np.ndarray] | None:
+    """Weights with which a layer does to its input what was done before.
+
+    Args:
+        call: a plain call of one input.
+        weights: the layer's, as from `weights_of`.
+        given: what was done to its input.
+
+    Returns:
+        Arrays of the same shapes; `None` if there are none.
+    """
+    layer = call.layer
+    affine = given.along(channel_axis(layer))
+    if affine is None:
+        return None
+    if affine.shift.any() and _pads(call):
+        return None
+    channels = call.input_shapes[0][1:][channel_axis(layer)]
+    scale, shift = (
+        np.broadcast_to(values, channels)
+        for values in (affine.scale, affine.shift)
+    )
+    *kernels, last, bias = weights
+    if isinstance(layer, _SEPARABLE):
+        (depthwise,) = kernels
+        made = _summed(depthwise * shift[:, np.newaxis], 2).reshape(-1)
+        return [
+            depthwise * scale[:, np.newaxis],
+            last,
+            bias + made @ last.reshape(made.size, -1),
+        ]
+    if isinstance(layer, _DEPTHWISE):
+        scale, shift = scale[:, np.newaxis], shift[:, np.newaxis]
+        made = _summed(last * shift, 2).reshape(-1)
+    else:
+        # The filters of one group see its channels only.
+        groups = getattr(layer, "groups", 1)
+        filters = last.shape[-1] // groups
+        scale, shift = (
+            values.reshape(groups, -1).T.repeat(filters, axis=1)
+            for values in (scale, shift)
+        )
+        made = _summed(last * shift, 1)
+    return [last * scale, bias + made]
+
+
+def given_by(weights: list[np.ndarray], affine: Affine) -> list[np.ndarray]:
+    """Weights with which a layer does to its output what is done after.
+
+    Args:
+        weights: as from `weights_of`, of a layer without an activation.
+        affine: vectors of the output's channels.
+
+    Returns:
+        Arrays of the same shapes.
+    """
+    *kernels, kernel, bias = weights
+    # The last kernel's output channels are its last dimensions together.
+    scaled = kernel.reshape(-1, bias.size) * affine.scale
+    return [
+        *kernels,
+        scaled.reshape(kernel.shape),
+        bias * affine.scale + affine.shift,
+    ]
+
+
+def _summed(array: np.ndarray, kept: int) -> np.ndarray:
+    return array.sum(axis=tuple(range(array.ndim - kept)))
+
+
+def _pads(call: LayerCall) -> bool:
+    """Whether a convolution puts zeros around its input."""
+    layer = call.layer
+    padding = getattr(layer, "padding", "valid")
+    if padding == "valid":
+        return False
+    steps = list(call.input_shapes[0][1:])
+    del steps[channel_axis(layer)]
+    for size, *window in zip(
+        steps,
+        layer.kernel_size,
+        layer.strides,
+        layer.dilation_rate,
+        strict=True,
+    ):
+        taps, stride, dilation = window
+        if taps == 1:
+            continue
+        if size is None or (stride > 1 and dilation > 1):
+            return True
+        if any(ops.Geometry(taps, stride, padding, dilation).pads(size)):
+            return True
+    return False
