@@ -1,5 +1,6 @@
 """From a Keras model to the same model of tfconv layers."""
 
+import inspect
 import tempfile
 
 import keras
@@ -117,14 +118,24 @@ def _clone_model(model, clone_layer, pairs) -> keras.Model:
         pairs[id(layer)] = layer, copy
         return copy
 
-    inputs = None
+    options = {}
     if not isinstance(model, keras.Sequential):
-        inputs = keras.tree.map_structure(_input_like, model.input)
-    copy = keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=clone
-    )
+        options["input_tensors"] = keras.tree.map_structure(
+            _input_like, model.input
+        )
+        options["call_function"] = _call
+    copy = keras.models.clone_model(model, clone_function=clone, **options)
     pairs[id(model)] = model, copy
     return copy
+
+
+def _call(layer, *args, **kwargs):
+    # A graph holds `mask=None` of layers that take a mask.
+    if kwargs.get("mask", layer) is None and "mask" not in (
+        inspect.signature(layer.call).parameters
+    ):
+        del kwargs["mask"]
+    return layer(*args, **kwargs)
 
 
 def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -166,9 +166,7 @@ def passed(call: LayerCall, given: Affine) -> Affine | None:
     return given.map(lambda values: values.reshape([-1] * rank))
 
 
-def concatenated(
-    call: LayerCall, given: list[Affine | None]
-) -> Affine | None:
+def concatenated(call: LayerCall, given: list[Affine | None]) -> Affine | None:
     """As `passed`, for a concatenation to some of whose inputs it is done."""
     if type(call.layer).__name__ != "Concatenate":
         return None
@@ -187,7 +185,9 @@ def concatenated(
     def joined(arrays):
         return np.concatenate(
             [
-                np.broadcast_to(array, [*sizes[:axis], shape[axis], *sizes[axis + 1 :]])
+                np.broadcast_to(
+                    array, [*sizes[:axis], shape[axis], *sizes[axis + 1 :]]
+                )
                 for array, (_, shape) in zip(arrays, parts, strict=True)
             ],
             axis,

@@ -100,7 +100,8 @@ def as_depthwise(
 def _depthwise(inputs: tf.Tensor, axis: int, wanted: Affine) -> tf.Tensor:
     """Along the last axis, of a tensor of three."""
     scale, shift = (
-        np.float32(values.reshape(-1)) for values in (wanted.scale, wanted.shift)
+        np.float32(values.reshape(-1))
+        for values in (wanted.scale, wanted.shift)
     )
     order = list(range(inputs.shape.rank))
     order.append(order.pop(axis))

@@ -32,6 +32,9 @@ class Fold:
     norm: str
     into: tuple[str, ...]
 
+    def __str__(self):
+        return f"{self.norm} into {' and '.join(self.into)}"
+
 
 def fold(model: keras.Model) -> tuple[keras.Model, tuple[Fold, ...]]:
     """The model, with batch normalizations as part of other layers.
@@ -121,7 +124,9 @@ class _Folder:
             return keras.layers.Identity(name=layer.name)
         config = layer.get_config()
         if id(layer) in self._changed:
-            ends = ("scale", "center") if affine.is_norm(layer) else ("use_bias",)
+            ends = (
+                ("scale", "center") if affine.is_norm(layer) else ("use_bias",)
+            )
             config |= dict.fromkeys(ends, True)
         return type(layer).from_config(config)
 

@@ -68,22 +68,22 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
         raise UsageError(
             f"The model {origin} cannot be exported: {reason(error)}."
         ) from error
-    return _exporting(
-        Source(
-            origin=origin,
-            kind="keras",
-            size=size,
-            inputs=tuple(
-                Input(name, tuple(tensor.shape[1:]), tf.as_dtype(tensor.dtype))
-                for name, tensor in zip(names, reference.inputs, strict=True)
-            ),
-            reference=_named(reference, names, output_names),
-            exported=None,
-            trackable=None,
-            folds=folds,
+    depthwise = _ready_for_the_converter(exported)
+    return Source(
+        origin=origin,
+        kind="keras",
+        size=size,
+        inputs=tuple(
+            Input(name, tuple(tensor.shape[1:]), tf.as_dtype(tensor.dtype))
+            for name, tensor in zip(names, reference.inputs, strict=True)
         ),
-        exported,
-        output_names,
+        reference=_named(reference, names, output_names),
+        exported=_named(exported, names, output_names),
+        trackable=exported,
+        folded=(
+            *map(str, folds),
+            *(f"{path} as a depthwise convolution" for path in depthwise),
+        ),
     )
 
 
@@ -94,18 +94,23 @@ def with_exported(source: Source, model: keras.Model) -> Source:
         source: one of a functional or Sequential model.
         model: a clone of `source.trackable`, its layers' names included.
     """
-    return _exporting(source, model, _output_names(model))
-
-
-def _exporting(source: Source, model: keras.Model, output_names) -> Source:
-    _name_last_axis(model)
+    _ready_for_the_converter(model)
     names = [item.name for item in source.inputs]
     return dataclasses.replace(
         source,
-        exported=_named(model, names, output_names),
+        exported=_named(model, names, _output_names(model)),
         trackable=model,
-        depthwise_norms=depthwise_norms.in_graph(model),
     )
+
+
+def _ready_for_the_converter(model: keras.Model) -> tuple[str, ...]:
+    """Changes a model's layers, for good, to forms that it reads well.
+
+    Returns:
+        The paths of those that became depthwise convolutions.
+    """
+    _name_last_axis(model)
+    return depthwise_norms.in_graph(model)
 
 
 def _output_names(model: keras.Model) -> list[str]:

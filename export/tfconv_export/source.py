@@ -11,7 +11,6 @@ import tensorflow as tf
 
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
-from tfconv_export.folding import Fold
 
 # Both are from tensors, by the inputs' names, to tensors by the outputs'.
 Function = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
@@ -45,9 +44,7 @@ class Source:
             the outputs: the model as it was trained, in inference mode.
         exported: the same function, from tfconv's layers where it can be.
         trackable: the object that holds the variables of `exported`.
-        folds: the batch normalizations that became part of other layers.
-        depthwise_norms: strings, the paths of those that became depthwise
-            convolutions.
+        folded: strings, what became of batch normalizations in `exported`.
     """
 
     origin: str
@@ -57,8 +54,7 @@ class Source:
     reference: Function
     exported: Function
     trackable: Any
-    folds: tuple[Fold, ...] = ()
-    depthwise_norms: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
 
 
 # Of the one input, or by the names of several; without the batch.
