@@ -6,24 +6,33 @@ import pytest
 
 import tfconv
 from tests.export import models
-from tests.export.closeness import assert_close
+from tests.export.closeness import MAX_FLOAT32_ERROR
 from tfconv_export.folding import fold
 
 LAYERS = keras.layers
 STEPS, CHANNELS = 24, 6
 
 
-def trained(model: keras.Model, seed: int, negative: bool) -> keras.Model:
+@pytest.fixture
+def in_float64():
+    """So that what is exact is told from what is nearly so."""
+    keras.config.set_floatx("float64")
+    yield
+    keras.config.set_floatx("float32")
+
+
+def trained(model: keras.Model, seed: int = 0, negative=False) -> keras.Model:
     """The model, its normalizations as training leaves them."""
     rng = np.random.default_rng(seed)
-    for weight in models.randomize(model, seed).weights:
+    for weight in model.weights:
+        shape = weight.shape
         if weight.name == "gamma":
-            values = rng.uniform(0.3, 2.0, weight.shape)
-            if negative:
-                values *= rng.choice([-1.0, 1.0], weight.shape)
-            weight.assign(values)
-        if weight.name == "moving_variance":
-            weight.assign(10 ** rng.uniform(-2, 1, weight.shape))
+            signs = rng.choice([-1.0, 1.0], shape) if negative else 1.0
+            weight.assign(rng.uniform(0.3, 2.0, shape) * signs)
+        elif weight.name == "moving_variance":
+            weight.assign(10 ** rng.uniform(-2, 1, shape))
+        elif "float" in weight.dtype:
+            weight.assign(0.3 * rng.standard_normal(shape))
     return model
 
 
@@ -105,20 +114,24 @@ def random_network(seed: int) -> keras.Model:
 def assert_same(model: keras.Model, folded: keras.Model) -> None:
     (tensor,) = model.inputs
     data = models.examples(*tensor.shape[1:], count=4)
-    assert_close(
-        models.outputs_of(model, data), models.outputs_of(folded, data)
-    )
+    expected, found = (models.outputs_of(m, data) for m in (model, folded))
+    scale = np.abs(expected).max()
+    # float64 has 1e-16 of a number; normalizations of normalizations make
+    # large ones, whose differences are the outputs.
+    limit = 1e-9 if expected.dtype == np.float64 else MAX_FLOAT32_ERROR
+    np.testing.assert_allclose(found, expected, rtol=0, atol=limit * scale)
 
 
+@pytest.mark.usefixtures("in_float64")
 def test_random_networks_compute_the_same():
     total = 0
-    for seed in range(30):
+    for seed in range(20):
         model = random_network(seed)
         folded, folds = fold(model)
         if folds:
             total += len(folds)
             assert_same(model, folded)
-    assert total > 30
+    assert total > 20
 
 
 def conv(name: str, *args, kind=LAYERS.Conv1D, **options) -> keras.Layer:
@@ -133,7 +146,7 @@ def chain(*layers: keras.Layer, shape=(STEPS, CHANNELS)) -> keras.Model:
     inputs = x = keras.Input(shape)
     for layer in layers:
         x = layer(x)
-    return trained(keras.Model(inputs, x), 0, negative=False)
+    return trained(keras.Model(inputs, x))
 
 
 def folds_of(model: keras.Model) -> dict[str, tuple[str, ...]]:
@@ -223,7 +236,7 @@ def test_images_are_folded_in_both_layouts(data_format):
     x = conv("first", 3, kind=kinds[0], **options)(inputs)
     x = LAYERS.MaxPooling2D(2, **options)(norm(axis=axis)(x))
     outputs = conv("next", 4, 2, kind=kinds[1], **options)(x)
-    model = trained(keras.Model(inputs, outputs), 0, negative=False)
+    model = trained(keras.Model(inputs, outputs))
     if data_format == "channels_last":
         assert folds_of(model) == {"bn": ("next",)}
     else:  # TensorFlow computes it on GPU only.
@@ -267,9 +280,9 @@ def test_all_readers_take_it_or_none():
     x = norm()(conv("first", 8, 1)(inputs))
     readers = [conv("left", 4, 3)(x), conv("right", 4, 3)(x)]
     outputs = LAYERS.Concatenate()(readers)
-    model = trained(keras.Model(inputs, outputs), 0, negative=False)
+    model = trained(keras.Model(inputs, outputs))
     assert folds_of(model) == {"bn": ("left", "right")}
-    model = trained(keras.Model(inputs, [outputs, x]), 0, negative=False)
+    model = trained(keras.Model(inputs, [outputs, x]))
     assert fold(model) == (model, ())
 
 
@@ -278,7 +291,7 @@ def test_layers_that_are_called_twice_stay():
     shared, head = norm(), conv("head", CHANNELS, 1)
     x = head(shared(conv("first", CHANNELS, 1)(inputs)))
     x = head(norm("own")(shared(x)))
-    model = trained(keras.Model(inputs, x), 0, negative=False)
+    model = trained(keras.Model(inputs, x))
     assert fold(model) == (model, ())
 
 
