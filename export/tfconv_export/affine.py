@@ -64,6 +64,13 @@ _IDENTITIES = (
     _KERAS.SpatialDropout2D,
     _KERAS.SpatialDropout3D,
 )
+# Positively homogeneous: f(s * x) = s * f(x) for s >= 0.
+_HOMOGENEOUS = (_KERAS.LeakyReLU, _KERAS.PReLU)
+_ACTIVATIONS = (
+    keras.activations.linear,
+    keras.activations.relu,
+    keras.activations.leaky_relu,
+)
 # Those of `keras.ops` by name: Keras keeps the classes to itself.
 _RESHAPES = ("ExpandDims", "Flatten", "Reshape", "Squeeze")
 
@@ -94,6 +101,11 @@ class Affine:
         if math.prod(sizes) != 1:
             return None
         return Affine(self.scale.reshape(-1), self.shift.reshape(-1))
+
+    def parted(self) -> "tuple[Affine, Affine]":
+        """One that only scales, by what is positive, and what is left."""
+        size = np.where(self.scale == 0, 1.0, np.abs(self.scale))
+        return Affine(size, 0.0 * size), Affine(self.scale / size, self.shift)
 
     def map(self, function) -> "Affine":
         return Affine(function(self.scale), function(self.shift))
@@ -150,15 +162,15 @@ def passed(call: LayerCall, given: Affine) -> Affine | None:
         none.
     """
     layer = call.layer
-    if is_identity(layer):
-        return given
     if _is_reshape(layer):
         return _reshaped(call, given)
     if type(layer) is _KERAS.Permute:
         return given.map(lambda x: x.transpose([dim - 1 for dim in layer.dims]))
-    if type(layer) in _PADDINGS:
-        return given if _is_of_channels(layer, given, shift=False) else None
-    if not keeps_order(layer, given.scale) or not _is_of_channels(layer, given):
+    if not commutes(layer, given):
+        return None
+    if is_elementwise(layer):
+        return given
+    if given.along(channel_axis(layer)) is None:
         return None
     rank = len(call.output_shapes[0]) - 1
     if rank == given.scale.ndim:
@@ -206,27 +218,44 @@ def is_identity(layer) -> bool:
     return type(layer) in _IDENTITIES
 
 
-def keeps_order(layer, scale: np.ndarray) -> bool:
-    """Whether a layer chooses or averages, and would so of scaled inputs."""
+def is_elementwise(layer) -> bool:
+    """Whether a layer does the same to each value, with zero for zero."""
+    return is_identity(layer) or _is_homogeneous(layer)
+
+
+def commutes(layer, given: Affine) -> bool:
+    """Whether it may be done before a layer as well as after it.
+
+    Args:
+        layer: a layer, or an activation.
+        given: what is to be done, to whole channels.
+    """
+    if is_identity(layer) or layer is keras.activations.linear:
+        return True
+    if type(layer) in _MEANS:
+        # Other interpolations round otherwise at the edges.
+        return getattr(layer, "interpolation", "nearest") == "nearest"
+    is_rising = bool((given.scale >= 0).all())
     if type(layer) in _MAXIMA:
-        # A negative scale makes minima of them.
-        return bool((scale >= 0).all())
-    # Other interpolations round otherwise at the edges.
-    return type(layer) in _MEANS and (
-        getattr(layer, "interpolation", "nearest") == "nearest"
-    )
+        return is_rising
+    is_scale = not given.shift.any()
+    if type(layer) in _PADDINGS:
+        return is_scale
+    return is_scale and is_rising and _is_homogeneous(layer)
+
+
+def _is_homogeneous(layer) -> bool:
+    if type(layer) is _KERAS.Activation:
+        layer = layer.activation
+    if type(layer) is _KERAS.ReLU:
+        return layer.max_value is None and not layer.threshold
+    return type(layer) in _HOMOGENEOUS or layer in _ACTIVATIONS
 
 
 def channel_axis(layer) -> int:
     """The axis of a layer's channels in an example."""
     data_format = getattr(layer, "data_format", "channels_last")
     return -1 if data_format == "channels_last" else 0
-
-
-def _is_of_channels(layer, given: Affine, shift: bool = True) -> bool:
-    if not shift and given.shift.any():
-        return False
-    return given.along(channel_axis(layer)) is not None
 
 
 def _is_reshape(layer) -> bool:
@@ -340,7 +369,7 @@ def taken_in(
     return [last * scale, bias + made]
 
 
-def given_by(weights: list[np.ndarray], affine: Affine) -> list[np.ndarray]:
+def given_out(weights: list[np.ndarray], affine: Affine) -> list[np.ndarray]:
     """Weights with which a layer does to its output what is done after.
 
     Args:

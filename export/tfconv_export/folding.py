@@ -39,13 +39,16 @@ class Fold:
 def fold(model: keras.Model) -> tuple[keras.Model, tuple[Fold, ...]]:
     """The model, with batch normalizations as part of other layers.
 
-    In inference mode one is a scale and a shift for each channel. They go into
-    the layer before it if that has no activation, or else into all layers that
-    read it; past layers that change nothing (Dropout), that choose or average
-    within a channel (pooling, cropping), or that move values (Flatten,
-    Concatenate). Where that is not exact the layer stays: between two
-    activations, in front of an addition, of the model's end or of zeros that
-    are padded, or if a negative scale meets a maximum.
+    In inference mode one is a scale and a shift for each channel. Both go into
+    the layer before it if that has no activation. If it has a ReLU, the
+    absolute value of the scale does: quantized weights have a scale for each
+    output channel, and so the channels come to like ranges. What is left goes
+    into all layers that read it; past layers that change nothing (Dropout),
+    that choose or average within a channel (pooling, cropping), or that move
+    values (Flatten, Concatenate). Where that is not exact the layer stays, to
+    do what is left: between two activations, in front of an addition, of the
+    model's end or of zeros that are padded, or if a negative scale meets a
+    maximum.
 
     Args:
         model: a functional or Sequential model; nested ones are looked into.
@@ -53,11 +56,11 @@ def fold(model: keras.Model) -> tuple[keras.Model, tuple[Fold, ...]]:
     Returns:
         `(model, folds)`: a model that computes the same in inference mode, to
         float32 rounding, with an `Identity` of the same name in the place of
-        what was folded; `model` itself if nothing was.
+        what was folded; `model` itself if nothing changed.
     """
     folder = _Folder(LayerGraph(model))
     folder.run()
-    if not folder.folds:
+    if not folder.has_changed:
         return model, ()
     folded = clone_with(model, folder.clone, folder.weights_of)
     return folded, tuple(folder.folds)
@@ -109,6 +112,10 @@ class _Folder:
         self._changed = {}
         self._removed = set()
 
+    @property
+    def has_changed(self) -> bool:
+        return bool(self._changed)
+
     def run(self) -> None:
         for call in self._graph.calls:
             if (
@@ -152,12 +159,21 @@ class _Folder:
 
     def _fold(self, call: LayerCall) -> None:
         wanted = self._now(call.layer)
-        changes = self._backward(call, wanted) or self._forward(call, wanted)
+        changes = self._backward(call, wanted)
+        is_gone = bool(changes)
+        if not is_gone:
+            size, rest = wanted.parted()
+            changes = self._backward(call, size)
+            after = self._forward(call, rest if changes else wanted)
+            is_gone = bool(after)
+            if changes and not is_gone:
+                after = [(call, rest)]
+            changes += after
         if not all(_is_finite(change) for _, change in changes):
             return  # Scales may be too large for float32.
-        if changes:
+        self._changed |= {id(at.layer): change for at, change in changes}
+        if is_gone:
             self._removed.add(id(call.layer))
-            self._changed |= {id(at.layer): change for at, change in changes}
             into = tuple(at.path for at, _ in changes)
             self.folds.append(Fold(call.path, into))
 
@@ -167,20 +183,23 @@ class _Folder:
         wanted = wanted.along(axis)
         for before in _before(self._graph, call):
             layer = before.layer
-            if id(layer) in self._removed or affine.is_identity(layer):
+            if id(layer) in self._removed:
                 continue
+            if not affine.is_weighted(layer):
+                if not before.is_plain or not affine.commutes(layer, wanted):
+                    break
+                if affine.is_elementwise(layer):
+                    continue
             own_axis = affine.channel_axis(layer)
             if own_axis % (len(before.output_shapes[0]) - 1) != axis:
                 break
             if affine.is_weighted(layer):
-                if not affine.is_linear(layer) or not self._is_alone(before):
+                if not self._is_alone(before) or not affine.commutes(
+                    layer.activation, wanted
+                ):
                     break
-                weights = affine.given_by(self._now(layer), wanted)
+                weights = affine.given_out(self._now(layer), wanted)
                 return [(before, weights)]
-            if not before.is_plain or not affine.keeps_order(
-                layer, wanted.scale
-            ):
-                break
             axis = own_axis % (len(before.input_shapes[0]) - 1)
         return []
 

@@ -135,7 +135,7 @@ def test_random_networks_compute_the_same():
 
 
 def conv(name: str, *args, kind=LAYERS.Conv1D, **options) -> keras.Layer:
-    return kind(*args, name=name, **{"activation": "relu"} | options)
+    return kind(*args, name=name, **{"activation": "tanh"} | options)
 
 
 def norm(name: str = "bn", **options) -> keras.Layer:
@@ -243,6 +243,28 @@ def test_images_are_folded_in_both_layouts(data_format):
         assert [item.into for item in fold(model)[1]] == [("next",)]
 
 
+def relu(name: str = "first") -> keras.Layer:
+    return conv(name, 8, 1, activation="relu")
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_scale_goes_into_the_layer_before_a_relu(negative):
+    layers = [relu(), LAYERS.Dropout(0.5), norm(), conv("next", 4, 3)]
+    model = trained(chain(*layers), negative=negative)
+    assert folds_of(model) == {"bn": ("first", "next")}
+    folded, _ = fold(model)
+    bn, data = model.get_layer("bn"), models.examples(STEPS, CHANNELS)
+    before, after = (
+        models.outputs_of(
+            keras.Model(m.input, m.get_layer("first").output), data
+        )
+        for m in (model, folded)
+    )
+    deviation = np.sqrt(np.array(bn.moving_variance) + bn.epsilon)
+    scale = np.abs(np.array(bn.gamma)) / deviation
+    np.testing.assert_allclose(after, before * scale, rtol=1e-4)
+
+
 STAYING = {
     "before_zeros": [norm(), conv("next", 4, 3, padding="same")],
     "before_causal_zeros": [norm(), conv("next", 4, 3, padding="causal")],
@@ -251,7 +273,7 @@ STAYING = {
         LAYERS.ZeroPadding1D(1),
         conv("next", 4, 3),
     ],
-    "between_activations": [norm(), LAYERS.ReLU(), conv("next", 4, 3)],
+    "before_an_activation": [norm(), LAYERS.ReLU(), conv("next", 4, 3)],
     "as_an_output": [norm()],
     "before_another_class": [
         norm(),
@@ -261,18 +283,19 @@ STAYING = {
 
 
 @pytest.mark.parametrize("name", STAYING)
-def test_stays_where_it_could_not_be_exact(name):
-    model = chain(conv("first", 8, 1), *STAYING[name])
-    assert fold(model) == (model, ())
+@pytest.mark.parametrize("first", [conv("first", 8, 1), relu()])
+def test_stays_where_it_could_not_be_exact(name, first):
+    model = chain(type(first).from_config(first.get_config()), *STAYING[name])
+    folded, _ = fold(model)
+    assert folds_of(model) == {}
+    assert isinstance(folded.get_layer("bn"), LAYERS.BatchNormalization)
 
 
 def test_negative_scales_do_not_go_past_a_maximum():
-    model = chain(
-        conv("first", 8, 1), norm(), LAYERS.MaxPooling1D(2), conv("next", 4, 3)
-    )
+    model = chain(relu(), norm(), LAYERS.MaxPooling1D(2), conv("next", 4, 3))
     gamma = model.get_layer("bn").gamma
     gamma.assign(np.array(gamma) * ([1.0] * 7 + [-1.0]))
-    assert fold(model) == (model, ())
+    assert folds_of(model) == {}
 
 
 def test_all_readers_take_it_or_none():
@@ -288,7 +311,7 @@ def test_all_readers_take_it_or_none():
 
 def test_layers_that_are_called_twice_stay():
     inputs = keras.Input((STEPS, CHANNELS))
-    shared, head = norm(), conv("head", CHANNELS, 1)
+    shared, head = norm(), conv("head", CHANNELS, 1, activation="relu")
     x = head(shared(conv("first", CHANNELS, 1)(inputs)))
     x = head(norm("own")(shared(x)))
     model = trained(keras.Model(inputs, x))
