@@ -6,25 +6,9 @@ import math
 import keras
 import numpy as np
 
-import tfconv
-from tfconv import ops
 from tfconv_export.layer_graph import LayerCall
 
 _KERAS = keras.layers
-_DEPTHWISE = (
-    tfconv.DepthwiseConv1D,
-    _KERAS.DepthwiseConv1D,
-    _KERAS.DepthwiseConv2D,
-)
-_SEPARABLE = (
-    tfconv.SeparableConv1D,
-    _KERAS.SeparableConv1D,
-    _KERAS.SeparableConv2D,
-)
-_CONVOLUTIONS = (_KERAS.Conv1D, _KERAS.Conv2D, _KERAS.Conv3D)
-_WEIGHTED = (*_DEPTHWISE, *_SEPARABLE, *_CONVOLUTIONS, _KERAS.Dense)
-TRANSPOSED = (_KERAS.Conv1DTranspose, _KERAS.Conv2DTranspose)
-
 _MAXIMA = (
     _KERAS.MaxPooling1D,
     _KERAS.MaxPooling2D,
@@ -109,45 +93,6 @@ class Affine:
 
     def map(self, function) -> "Affine":
         return Affine(function(self.scale), function(self.shift))
-
-
-def is_norm(layer) -> bool:
-    """Whether a layer is a batch normalization that has its weights."""
-    # Not a subclass: that may do anything with them.
-    return type(layer) is _KERAS.BatchNormalization and layer.built
-
-
-def of_norm(layer: keras.layers.BatchNormalization) -> Affine:
-    """What a batch normalization computes in inference mode."""
-    rank, axis = layer.input_spec.ndim, axis_of(layer)
-    gamma = np.float64(layer.gamma) if layer.scale else 1.0
-    beta = np.float64(layer.beta) if layer.center else 0.0
-    variance = np.float64(layer.moving_variance)
-    scale = gamma / np.sqrt(variance + layer.epsilon)
-    shift = beta - np.float64(layer.moving_mean) * scale
-    shape = [1] * (rank - 1)
-    shape[axis - 1] = scale.size
-    return Affine(scale, shift).map(lambda values: values.reshape(shape))
-
-
-def norm_weights(
-    layer: keras.layers.BatchNormalization, wanted: Affine
-) -> list[np.ndarray]:
-    """Weights with which a batch normalization computes something else.
-
-    Args:
-        layer: one that is to have a scale and a center.
-        wanted: what it is to compute.
-    """
-    variance = np.float64(layer.moving_variance)
-    scale, shift = wanted.scale.reshape(-1), wanted.shift.reshape(-1)
-    gamma = scale * np.sqrt(variance + layer.epsilon)
-    return [gamma, shift, np.zeros_like(shift), variance]
-
-
-def axis_of(layer: keras.layers.BatchNormalization) -> int:
-    """The axis of the channels, counted from the front."""
-    return layer.axis % layer.input_spec.ndim
 
 
 def passed(call: LayerCall, given: Affine) -> Affine | None:
@@ -284,135 +229,3 @@ def _reshaped(call: LayerCall, given: Affine) -> Affine | None:
         if (scale == firsts[0]).all() and (shift == firsts[1]).all():
             scale, shift = firsts
     return Affine(scale, shift)
-
-
-def weights_of(layer) -> list[np.ndarray]:
-    """The kernels and the bias, zeros if it has none, in float64."""
-    arrays = [np.float64(weight) for weight in layer.get_weights()]
-    return arrays if layer.use_bias else [*arrays, np.zeros(_outputs_of(layer))]
-
-
-def _outputs_of(layer) -> int:
-    if isinstance(layer, _DEPTHWISE):
-        return math.prod(layer.kernel.shape[-2:])
-    return layer.units if isinstance(layer, _KERAS.Dense) else layer.filters
-
-
-def is_weighted(layer) -> bool:
-    """Whether it is known what a layer does with its weights."""
-    # Not a subclass: that may do anything with them.
-    return (
-        type(layer) in _WEIGHTED
-        and not getattr(layer, "lora_enabled", False)
-        and getattr(layer, "quantization_mode", None) is None
-    )
-
-
-def is_linear(layer) -> bool:
-    """Whether a layer has no activation."""
-    return layer.activation is keras.activations.linear
-
-
-def is_known(layer) -> bool:
-    """Whether a layer is one of Keras's or tfconv's, and wraps no other."""
-    module = type(layer).__module__
-    return module.startswith(("keras.src.", "tfconv.")) and not isinstance(
-        layer, (_KERAS.Lambda, _KERAS.Wrapper)
-    )
-
-
-def taken_in(
-    call: LayerCall, weights: list[np.ndarray], given: Affine
-) -> list[np.ndarray] | None:
-    """Weights with which a layer does to its input what was done before.
-
-    Args:
-        call: a plain call of one input.
-        weights: the layer's, as from `weights_of`.
-        given: what was done to its input.
-
-    Returns:
-        Arrays of the same shapes; `None` if there are none.
-    """
-    layer = call.layer
-    affine = given.along(channel_axis(layer))
-    if affine is None:
-        return None
-    if affine.shift.any() and _pads(call):
-        return None
-    channels = call.input_shapes[0][1:][channel_axis(layer)]
-    scale, shift = (
-        np.broadcast_to(values, channels)
-        for values in (affine.scale, affine.shift)
-    )
-    *kernels, last, bias = weights
-    if isinstance(layer, _SEPARABLE):
-        (depthwise,) = kernels
-        made = _summed(depthwise * shift[:, np.newaxis], 2).reshape(-1)
-        return [
-            depthwise * scale[:, np.newaxis],
-            last,
-            bias + made @ last.reshape(made.size, -1),
-        ]
-    if isinstance(layer, _DEPTHWISE):
-        scale, shift = scale[:, np.newaxis], shift[:, np.newaxis]
-        made = _summed(last * shift, 2).reshape(-1)
-    else:
-        # The filters of one group see its channels only.
-        groups = getattr(layer, "groups", 1)
-        filters = last.shape[-1] // groups
-        scale, shift = (
-            values.reshape(groups, -1).T.repeat(filters, axis=1)
-            for values in (scale, shift)
-        )
-        made = _summed(last * shift, 1)
-    return [last * scale, bias + made]
-
-
-def given_out(weights: list[np.ndarray], affine: Affine) -> list[np.ndarray]:
-    """Weights with which a layer does to its output what is done after.
-
-    Args:
-        weights: as from `weights_of`, of a layer without an activation.
-        affine: vectors of the output's channels.
-
-    Returns:
-        Arrays of the same shapes.
-    """
-    *kernels, kernel, bias = weights
-    # The last kernel's output channels are its last dimensions together.
-    scaled = kernel.reshape(-1, bias.size) * affine.scale
-    return [
-        *kernels,
-        scaled.reshape(kernel.shape),
-        bias * affine.scale + affine.shift,
-    ]
-
-
-def _summed(array: np.ndarray, kept: int) -> np.ndarray:
-    return array.sum(axis=tuple(range(array.ndim - kept)))
-
-
-def _pads(call: LayerCall) -> bool:
-    """Whether a convolution puts zeros around its input."""
-    layer = call.layer
-    padding = getattr(layer, "padding", "valid")
-    if padding == "valid":
-        return False
-    steps = list(call.input_shapes[0][1:])
-    del steps[channel_axis(layer)]
-    for size, *window in zip(
-        steps,
-        layer.kernel_size,
-        layer.strides,
-        layer.dilation_rate,
-        strict=True,
-    ):
-        taps, stride, dilation = window
-        if taps == 1:
-            continue
-        if size is None or (stride > 1 and dilation > 1):
-            return True
-        if any(ops.Geometry(taps, stride, padding, dilation).pads(size)):
-            return True
-    return False

@@ -13,8 +13,10 @@ import numpy as np
 import tensorflow as tf
 
 import tfconv
-from tfconv_export import affine
+from tfconv_export import batch_normalization
 from tfconv_export.affine import Affine
+from tfconv_export.batch_normalization import axis_of
+from tfconv_export.batch_normalization import is_norm
 from tfconv_export.folding import is_by_converter
 from tfconv_export.layer_graph import LayerGraph
 
@@ -47,7 +49,7 @@ def in_graph(model: keras.Model) -> tuple[str, ...]:
     """
     graph, found = LayerGraph(model), {}
     for call in graph.calls:
-        if affine.is_norm(call.layer):
+        if is_norm(call.layer):
             by_converter = is_by_converter(graph, call)
             found.setdefault(id(call.layer), {})[call.path] = by_converter
     for layer in norms_of(model):
@@ -67,7 +69,7 @@ def in_graph(model: keras.Model) -> tuple[str, ...]:
 
 def norms_of(model: keras.Model) -> list[keras.layers.BatchNormalization]:
     """The batch normalizations of a model, in layers of its own as well."""
-    return [layer for layer in model._flatten_layers() if affine.is_norm(layer)]
+    return [layer for layer in model._flatten_layers() if is_norm(layer)]
 
 
 def as_depthwise(
@@ -91,8 +93,8 @@ def as_depthwise(
         ):
             return plain(inputs, training=training, mask=mask)
         with tf.init_scope():
-            wanted = affine.of_norm(layer)
-        return _depthwise(inputs, affine.axis_of(layer), wanted)
+            wanted = batch_normalization.affine_of(layer)
+        return _depthwise(inputs, axis_of(layer), wanted)
 
     return call
 

@@ -12,7 +12,11 @@ import numpy as np
 
 from tfconv.conversion import clone_with
 from tfconv_export import affine
+from tfconv_export import batch_normalization
+from tfconv_export import weighted_layers
 from tfconv_export.affine import Affine
+from tfconv_export.batch_normalization import axis_of
+from tfconv_export.batch_normalization import is_norm
 from tfconv_export.layer_graph import LayerCall
 from tfconv_export.layer_graph import LayerGraph
 
@@ -76,15 +80,13 @@ def is_by_converter(graph: LayerGraph, call: LayerCall) -> bool | None:
     Returns:
         bool, or `None` where it depends on what a layer of another class does.
     """
-    if affine.axis_of(call.layer) != len(call.input_shapes[0]) - 1:
+    if axis_of(call.layer) != len(call.input_shapes[0]) - 1:
         return False
     for before in _before(graph, call):
         layer = before.layer
-        if affine.is_identity(layer) or affine.is_norm(layer):
+        if affine.is_identity(layer) or is_norm(layer):
             continue
-        if affine.is_weighted(layer) or type(layer) in affine.TRANSPOSED:
-            return affine.is_linear(layer) and affine.channel_axis(layer) == -1
-        return False if affine.is_known(layer) else None
+        return weighted_layers.is_linear_in_last_axis(layer)
     return False
 
 
@@ -119,7 +121,7 @@ class _Folder:
     def run(self) -> None:
         for call in self._graph.calls:
             if (
-                affine.is_norm(call.layer)
+                is_norm(call.layer)
                 and self._is_alone(call)
                 and not is_by_converter(self._graph, call)
             ):
@@ -131,9 +133,7 @@ class _Folder:
             return keras.layers.Identity(name=layer.name)
         config = layer.get_config()
         if id(layer) in self._changed:
-            ends = (
-                ("scale", "center") if affine.is_norm(layer) else ("use_bias",)
-            )
+            ends = ("scale", "center") if is_norm(layer) else ("use_bias",)
             config |= dict.fromkeys(ends, True)
         return type(layer).from_config(config)
 
@@ -143,7 +143,7 @@ class _Folder:
             return []
         changed = self._changed.get(id(layer))
         if isinstance(changed, Affine):
-            return affine.norm_weights(layer, changed)
+            return batch_normalization.weights_for(layer, changed)
         return layer.get_weights() if changed is None else changed
 
     def _is_alone(self, call: LayerCall) -> bool:
@@ -153,9 +153,9 @@ class _Folder:
         """What a layer's weights are by now, or what it computes."""
         if id(layer) in self._changed:
             return self._changed[id(layer)]
-        if affine.is_norm(layer):
-            return affine.of_norm(layer)
-        return affine.weights_of(layer)
+        if is_norm(layer):
+            return batch_normalization.affine_of(layer)
+        return weighted_layers.weights_of(layer)
 
     def _fold(self, call: LayerCall) -> None:
         wanted = self._now(call.layer)
@@ -179,13 +179,13 @@ class _Folder:
 
     def _backward(self, call: LayerCall, wanted: Affine) -> list[_Change]:
         """The change of the layer before; none if that fails."""
-        axis = affine.axis_of(call.layer) - 1
+        axis = axis_of(call.layer) - 1
         wanted = wanted.along(axis)
         for before in _before(self._graph, call):
             layer = before.layer
             if id(layer) in self._removed:
                 continue
-            if not affine.is_weighted(layer):
+            if not weighted_layers.is_weighted(layer):
                 if not before.is_plain or not affine.commutes(layer, wanted):
                     break
                 if affine.is_elementwise(layer):
@@ -193,12 +193,12 @@ class _Folder:
             own_axis = affine.channel_axis(layer)
             if own_axis % (len(before.output_shapes[0]) - 1) != axis:
                 break
-            if affine.is_weighted(layer):
+            if weighted_layers.is_weighted(layer):
                 if not self._is_alone(before) or not affine.commutes(
                     layer.activation, wanted
                 ):
                     break
-                weights = affine.given_out(self._now(layer), wanted)
+                weights = weighted_layers.given_out(self._now(layer), wanted)
                 return [(before, weights)]
             axis = own_axis % (len(before.input_shapes[0]) - 1)
         return []
@@ -231,11 +231,11 @@ class _Folder:
         layer = call.layer
         if not self._is_alone(call):
             return None
-        if affine.is_norm(layer):
-            is_alike = given.along(affine.axis_of(layer) - 1)
+        if is_norm(layer):
+            is_alike = given.along(axis_of(layer) - 1)
             return self._now(layer).after(given) if is_alike else None
-        if affine.is_weighted(layer):
-            return affine.taken_in(call, self._now(layer), given)
+        if weighted_layers.is_weighted(layer):
+            return weighted_layers.taken_in(call, self._now(layer), given)
         return None
 
 

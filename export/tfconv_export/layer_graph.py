@@ -112,5 +112,5 @@ def _is_plain(node) -> bool:
     return not any(
         name == "mask" or not isinstance(value, keras.KerasTensor)
         for name, value in node.arguments.kwargs.items()
-        if value not in (None, False)
+        if value is not None and value is not False
     )
