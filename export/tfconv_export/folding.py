@@ -82,22 +82,12 @@ def is_by_converter(graph: LayerGraph, call: LayerCall) -> bool | None:
     """
     if axis_of(call.layer) != len(call.input_shapes[0]) - 1:
         return False
-    for before in _before(graph, call):
+    for before in graph.before(call):
         layer = before.layer
         if affine.is_identity(layer) or is_norm(layer):
             continue
         return weighted_layers.is_linear_in_last_axis(layer)
     return False
-
-
-def _before(graph: LayerGraph, call: LayerCall):
-    """The calls before one, as far back as nothing else reads their outputs."""
-    while len(call.inputs) == 1:
-        (tensor,) = call.inputs
-        if graph.readers[tensor] > 1 or tensor not in graph.producers:
-            return
-        call = graph.producers[tensor]
-        yield call
 
 
 class _Folder:
@@ -181,7 +171,7 @@ class _Folder:
         """The change of the layer before; none if that fails."""
         axis = axis_of(call.layer) - 1
         wanted = wanted.along(axis)
-        for before in _before(self._graph, call):
+        for before in self._graph.before(call):
             layer = before.layer
             if id(layer) in self._removed:
                 continue

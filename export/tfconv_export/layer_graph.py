@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterator
 
 import keras
 
@@ -43,16 +44,21 @@ class LayerGraph:
         readers: dict from a tensor to how many read it, of which the model
             itself is one if the tensor is one of its outputs.
         outputs: tuple of ints, the model's outputs.
+        tensors: dict from a tensor's number to the `KerasTensor` of the model
+            in which it was made.
     """
 
-    def __init__(self, model: keras.Model):
+    def __init__(self, model: keras.Model, nested: bool = True):
         """Walks over a model.
 
         Args:
             model: a functional or Sequential model. Of one whose class
                 overrides `call` nothing is known: it has no calls.
+            nested: bool, whether to walk over the models in it, too; if not,
+                they are layers.
         """
-        self.calls = []
+        self.calls, self.tensors = [], {}
+        self._nested = nested
         self._numbers = itertools.count()
         functional = as_functional(model, nested=True)
         self.outputs = ()
@@ -69,6 +75,15 @@ class LayerGraph:
         ):
             self.readers[tensor] = self.readers.get(tensor, 0) + 1
 
+    def before(self, call: LayerCall) -> Iterator[LayerCall]:
+        """The calls before one, as far back as nothing else reads of them."""
+        while len(call.inputs) == 1:
+            (tensor,) = call.inputs
+            if self.readers[tensor] > 1 or tensor not in self.producers:
+                return
+            call = self.producers[tensor]
+            yield call
+
     def _walk(
         self, functional, inputs: list[int], prefix: str, is_plain: bool
     ) -> list[int]:
@@ -77,13 +92,17 @@ class LayerGraph:
             id(tensor): number
             for tensor, number in zip(functional.inputs, inputs, strict=True)
         }
+        self._note(functional.inputs, inputs)
         for node in nodes(functional):
             taken = [numbers[id(tensor)] for tensor in node.input_tensors]
             path = f"{prefix}{node.operation.name}"
             plain = is_plain and _is_plain(node)
-            nested = as_functional(node.operation, nested=True)
+            nested = None
+            if self._nested:
+                nested = as_functional(node.operation, nested=True)
             if nested is None:
                 made = [next(self._numbers) for _ in node.outputs]
+                self._note(node.outputs, made)
                 self.calls.append(
                     LayerCall(
                         layer=node.operation,
@@ -102,6 +121,9 @@ class LayerGraph:
                 for tensor, number in zip(node.outputs, made, strict=True)
             }
         return [numbers[id(tensor)] for tensor in functional.outputs]
+
+    def _note(self, tensors, numbers: list[int]) -> None:
+        self.tensors |= dict(zip(numbers, tensors, strict=True))
 
 
 def _shapes(tensors) -> tuple[tuple[int | None, ...], ...]:

@@ -178,3 +178,34 @@ def test_channels_that_differ_until_normalized_are_quantized_well(
     assert len(result.folded) == 2
     # As left by the converter they have 3 to 6 dB.
     assert min(item.sqnr_db for item in result.agreements) > 25
+
+
+def test_streams_in_the_same_hops_and_to_the_bit(tmp_path):
+    model = models.sequential(
+        (40, 4),
+        relu(8, 3),
+        LAYERS.BatchNormalization(name="moved"),
+        LAYERS.MaxPooling1D(2),
+        relu(8, 3, name="second"),
+        LAYERS.BatchNormalization(name="stays"),
+        LAYERS.ReLU(),
+        LAYERS.GlobalAveragePooling1D(),
+        LAYERS.Dense(3, name="scores"),
+    )
+    result = tfconv_export.export_streaming(
+        model,
+        tmp_path / "stream.tflite",
+        hop=2,
+        quantize="int8",
+        representative_data=DATA,
+    )
+    # All its checks passed: the bits are those of the file for whole windows.
+    assert "stays as a depthwise convolution" in result.whole.folded
+    assert any(item.startswith("moved into") for item in result.whole.folded)
+    assert result.operators["DEPTHWISE_CONV_2D"] == 1
+    assert not {"MUL", "ADD"} & set(result.operators)
+    plan = tfconv.streaming.plan(model, 2)
+    assert [state.shape for state in result.plan.states] == [
+        state.shape for state in plan.states
+    ]
+    assert result.plan.hops_until_full == plan.hops_until_full

@@ -413,9 +413,15 @@ def target(result: ExportResult | StreamingResult, whose: str = "") -> Markup:
     return section(title, *parts)
 
 
-def float_layers(result: ExportResult) -> Markup:
-    """What was left in float."""
-    if not result.float_layers:
-        return _NOTHING
-    items = join(element("li", name) for name in result.float_layers)
-    return section("Layers left in float", Markup(f"<ul>{text(items)}</ul>"))
+def changes(result: ExportResult) -> Markup:
+    """What was left in float, folded and evened out."""
+    lists = {
+        "Layers left in float": result.float_layers,
+        "Batch normalizations folded": result.folded,
+        "Channels evened out": result.equalized,
+    }
+    return join(
+        section(title, element("ul", join(element("li", n) for n in names)))
+        for title, names in lists.items()
+        if names
+    )
