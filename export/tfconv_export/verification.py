@@ -60,11 +60,9 @@ def warnings(
 
 
 def _has_one_scale(operator: OperatorFacts) -> bool:
+    constants = [item for item in operator.inputs if item and item.constant]
     return operator.name == "MUL" and any(
-        tensor.constant
-        and len(tensor.scales) == 1
-        and np.prod(tensor.shape) > 1
-        for tensor in operator.inputs
+        len(item.scales) == 1 and np.prod(item.shape) > 1 for item in constants
     )
 
 
