@@ -125,9 +125,12 @@ def passed(call: LayerCall, given: Affine) -> Affine | None:
 
 def concatenated(call: LayerCall, given: list[Affine | None]) -> Affine | None:
     """As `passed`, for a concatenation to some of whose inputs it is done."""
-    if type(call.layer).__name__ != "Concatenate":
+    layer = call.layer
+    if type(layer) is not _KERAS.Concatenate and not _is_operation(
+        layer, ("Concatenate",)
+    ):
         return None
-    axis = call.layer.axis % len(call.input_shapes[0]) - 1
+    axis = layer.axis % len(call.input_shapes[0]) - 1
     parts = []
     for affine, (_, *shape) in zip(given, call.input_shapes, strict=True):
         if None in shape or axis < 0:
@@ -207,8 +210,12 @@ def _is_reshape(layer) -> bool:
     if type(layer) in (_KERAS.Flatten, _KERAS.Reshape):
         # Flatten moves channels that come first.
         return channel_axis(layer) == -1
-    is_operation = type(layer).__module__.startswith("keras.src.ops.")
-    return is_operation and type(layer).__name__ in _RESHAPES
+    return _is_operation(layer, _RESHAPES)
+
+
+def _is_operation(layer, names: tuple[str, ...]) -> bool:
+    module = type(layer).__module__
+    return module.startswith("keras.src.ops.") and type(layer).__name__ in names
 
 
 def _reshaped(call: LayerCall, given: Affine) -> Affine | None:
