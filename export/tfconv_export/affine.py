@@ -73,13 +73,13 @@ class Affine:
     shift: np.ndarray
 
     def after(self, first: "Affine") -> "Affine":
-        """This one of what the other makes."""
+        """Composes this one with one that is done first."""
         return Affine(
             self.scale * first.scale, self.scale * first.shift + self.shift
         )
 
     def along(self, axis: int) -> "Affine | None":
-        """The vectors of one axis; `None` if it depends on others."""
+        """Gives the vectors of one axis; `None` if it depends on others."""
         sizes = list(self.scale.shape)
         sizes[axis] = 1
         if math.prod(sizes) != 1:
@@ -87,7 +87,7 @@ class Affine:
         return Affine(self.scale.reshape(-1), self.shift.reshape(-1))
 
     def parted(self) -> "tuple[Affine, Affine]":
-        """One that only scales, by what is positive, and what is left."""
+        """Parts it: one that scales by positive numbers, then what is left."""
         size = np.where(self.scale == 0, 1.0, np.abs(self.scale))
         return Affine(size, 0.0 * size), Affine(self.scale / size, self.shift)
 
@@ -96,7 +96,7 @@ class Affine:
 
 
 def passed(call: LayerCall, given: Affine) -> Affine | None:
-    """What is to be done after a call instead of before it.
+    """Gives what is to be done after a call instead of before it.
 
     Args:
         call: a plain call of one input.
@@ -124,7 +124,7 @@ def passed(call: LayerCall, given: Affine) -> Affine | None:
 
 
 def concatenated(call: LayerCall, given: list[Affine | None]) -> Affine | None:
-    """As `passed`, for a concatenation to some of whose inputs it is done."""
+    """Does as `passed`, for a concatenation of which some inputs are given."""
     layer = call.layer
     if type(layer) is not _KERAS.Concatenate and not _is_operation(
         layer, ("Concatenate",)
@@ -160,19 +160,19 @@ def concatenated(call: LayerCall, given: list[Affine | None]) -> Affine | None:
 
 
 def is_identity(layer) -> bool:
-    """Whether a layer does nothing in inference mode."""
+    """Tells whether a layer does nothing in inference mode."""
     if type(layer) is _KERAS.Activation:
         return layer.activation is keras.activations.linear
     return type(layer) in _IDENTITIES
 
 
 def is_elementwise(layer) -> bool:
-    """Whether a layer does the same to each value, with zero for zero."""
+    """Tells whether a layer does the same to each value, with zero for zero."""
     return is_identity(layer) or _is_homogeneous(layer)
 
 
 def commutes(layer, given: Affine) -> bool:
-    """Whether it may be done before a layer as well as after it.
+    """Tells whether it may be done before a layer as well as after it.
 
     Args:
         layer: a layer, or an activation.

@@ -1,4 +1,4 @@
-"""What batch normalizations compute in inference mode."""
+"""Batch normalizations in inference mode: a scale and a shift."""
 
 import keras
 import numpy as np
@@ -7,13 +7,13 @@ from tfconv_export.affine import Affine
 
 
 def is_norm(layer) -> bool:
-    """Whether a layer is a batch normalization that has its weights."""
+    """Tells whether a layer is a batch normalization that has its weights."""
     # Not a subclass: that may do anything with them.
     return type(layer) is keras.layers.BatchNormalization and layer.built
 
 
 def affine_of(layer: keras.layers.BatchNormalization) -> Affine:
-    """What a batch normalization computes in inference mode."""
+    """Gives the function of a batch normalization in inference mode."""
     rank, axis = layer.input_spec.ndim, axis_of(layer)
     gamma = np.float64(layer.gamma) if layer.scale else 1.0
     beta = np.float64(layer.beta) if layer.center else 0.0

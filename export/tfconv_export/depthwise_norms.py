@@ -100,7 +100,7 @@ def as_depthwise(
 
 
 def _depthwise(inputs: tf.Tensor, axis: int, wanted: Affine) -> tf.Tensor:
-    """Along the last axis, of a tensor of three."""
+    """Computes `wanted` along an axis, as an axis of channels in frames."""
     scale, shift = (
         np.float32(values.reshape(-1))
         for values in (wanted.scale, wanted.shift)
@@ -121,7 +121,7 @@ def _depthwise(inputs: tf.Tensor, axis: int, wanted: Affine) -> tf.Tensor:
 
 
 def _is_of_linear(tensor: tf.Tensor) -> bool:
-    """Whether a convolution or product made it, with no more than a bias."""
+    """Tells whether a convolution made it, with no more than a bias."""
     channels = tensor.shape[-1]
     while tf.is_symbolic_tensor(tensor) and tensor.shape[-1] == channels:
         operation = tensor.op
@@ -141,7 +141,7 @@ def _is_of_linear(tensor: tf.Tensor) -> bool:
 
 
 def _is_weight(tensor: tf.Tensor) -> bool:
-    """Whether it does not depend on the model's input."""
+    """Tells whether it does not depend on the model's input."""
     seen, rest = set(), [tensor.op]
     while rest:
         operation = rest.pop()

@@ -71,7 +71,7 @@ def fold(model: keras.Model) -> tuple[keras.Model, tuple[Fold, ...]]:
 
 
 def is_by_converter(graph: LayerGraph, call: LayerCall) -> bool | None:
-    """Whether the converter itself folds a batch normalization.
+    """Tells whether the converter itself folds a batch normalization.
 
     Args:
         graph: the graph of the model.
@@ -118,7 +118,7 @@ class _Folder:
                 self._fold(call)
 
     def clone(self, layer: keras.Layer) -> keras.Layer:
-        """What takes the place of a layer."""
+        """Makes the layer that takes the place of one."""
         if id(layer) in self._removed:
             return keras.layers.Identity(name=layer.name)
         config = layer.get_config()
@@ -128,7 +128,7 @@ class _Folder:
         return type(layer).from_config(config)
 
     def weights_of(self, layer: keras.Layer) -> list[np.ndarray]:
-        """The weights of what takes its place."""
+        """Gives the weights of the layer that takes its place."""
         if id(layer) in self._removed:
             return []
         changed = self._changed.get(id(layer))
@@ -139,8 +139,8 @@ class _Folder:
     def _is_alone(self, call: LayerCall) -> bool:
         return call.is_plain and self._graph.counts[id(call.layer)] == 1
 
-    def _now(self, layer: keras.Layer) -> list[np.ndarray] | Affine | None:
-        """What a layer's weights are by now, or what it computes."""
+    def _now(self, layer: keras.Layer) -> list[np.ndarray] | Affine:
+        """Gives a layer's weights by now, or what a norm is to compute."""
         if id(layer) in self._changed:
             return self._changed[id(layer)]
         if is_norm(layer):

@@ -40,7 +40,7 @@ def _outputs_of(layer) -> int:
 
 
 def is_weighted(layer) -> bool:
-    """Whether it is known what a layer does with its weights."""
+    """Tells whether it is known what a layer does with its weights."""
     # Not a subclass: that may do anything with them.
     return (
         type(layer) in _WEIGHTED
@@ -50,7 +50,7 @@ def is_weighted(layer) -> bool:
 
 
 def is_linear_in_last_axis(layer) -> bool | None:
-    """Whether a layer is a product of its weights and channels, and no more.
+    """Tells whether a layer mixes channels by its weights, and no more.
 
     Returns:
         bool; `None` for a layer of a class that is not known.
@@ -140,7 +140,7 @@ def _summed(array: np.ndarray, kept: int) -> np.ndarray:
 
 
 def _pads(call: LayerCall) -> bool:
-    """Whether a convolution puts zeros around its input."""
+    """Tells whether a convolution puts zeros around its input."""
     layer = call.layer
     padding = getattr(layer, "padding", "valid")
     if padding == "valid":

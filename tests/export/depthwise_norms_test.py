@@ -176,7 +176,7 @@ def test_channels_that_differ_until_normalized_are_quantized_well(
     )
     assert not {"MUL", "ADD"} & set(result.operators)
     assert len(result.folded) == 2
-    # As left by the converter they have 3 to 6 dB.
+    # As the converter leaves them it is 9 and 11 dB.
     assert min(item.sqnr_db for item in result.agreements) > 25
 
 

@@ -15,7 +15,7 @@ STEPS, CHANNELS = 24, 6
 
 @pytest.fixture
 def in_float64():
-    """So that what is exact is told from what is nearly so."""
+    """Tells what is exact from what is nearly so."""
     keras.config.set_floatx("float64")
     yield
     keras.config.set_floatx("float32")

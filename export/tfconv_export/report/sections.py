@@ -413,7 +413,7 @@ def target(result: ExportResult | StreamingResult, whose: str = "") -> Markup:
 
 
 def changes(result: ExportResult) -> list[Markup]:
-    """What was left in float, folded and evened out."""
+    """The layers that were left in float, folded and evened out."""
     lists = {
         "Layers left in float": result.float_layers,
         "Batch normalizations folded": result.folded,
