@@ -1,5 +1,6 @@
 """From a Keras model to the same model of tfconv layers."""
 
+import inspect
 import tempfile
 
 import keras
@@ -46,13 +47,16 @@ def from_keras(model: keras.Model) -> keras.Model:
     return clone_with(model, _replace)
 
 
-def clone_with(model: keras.Model, clone_layer) -> keras.Model:
+def clone_with(
+    model: keras.Model, clone_layer, weights_of=keras.Layer.get_weights
+) -> keras.Model:
     """A functional or Sequential model anew, its weights copied.
 
     Args:
         model: the model; nested models are cloned too.
-        clone_layer: function from a layer to the one that takes its place,
-            which must have the same weights.
+        clone_layer: function from a layer to the one that takes its place.
+        weights_of: function from a layer to a list of arrays, the weights of
+            the one that takes its place.
 
     Raises:
         ValueError: if `model` is neither functional nor Sequential.
@@ -64,11 +68,11 @@ def clone_with(model: keras.Model, clone_layer) -> keras.Model:
         )
     pairs = {}
     clone = _clone_model(model, clone_layer, pairs)
-    if model.built:
-        clone.set_weights(model.get_weights())
     # Outer ones first: to freeze a model freezes all that is in it.
     for layer, copy in reversed(pairs.values()):
         if isinstance(layer, keras.Layer):  # and not a bare operation
+            if model.built and not _is_graph_of_layers(layer):
+                copy.set_weights(weights_of(layer))
             _copy_state(layer, copy)
             copy.trainable = layer.trainable
     return clone
@@ -114,14 +118,24 @@ def _clone_model(model, clone_layer, pairs) -> keras.Model:
         pairs[id(layer)] = layer, copy
         return copy
 
-    inputs = None
+    options = {}
     if not isinstance(model, keras.Sequential):
-        inputs = keras.tree.map_structure(_input_like, model.input)
-    copy = keras.models.clone_model(
-        model, input_tensors=inputs, clone_function=clone
-    )
+        options["input_tensors"] = keras.tree.map_structure(
+            _input_like, model.input
+        )
+        options["call_function"] = _call
+    copy = keras.models.clone_model(model, clone_function=clone, **options)
     pairs[id(model)] = model, copy
     return copy
+
+
+def _call(layer, *args, **kwargs):
+    # A graph holds `mask=None` of layers that take a mask.
+    if kwargs.get("mask", layer) is None and "mask" not in (
+        inspect.signature(layer.call).parameters
+    ):
+        del kwargs["mask"]
+    return layer(*args, **kwargs)
 
 
 def _input_like(tensor: keras.KerasTensor) -> keras.KerasTensor:

@@ -236,6 +236,7 @@ def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
     result = dataclasses.replace(
         result,
         layers=tuple(layers),
+        folded=source.folded,
         equalized=job.equalized,
         warnings=(
             *_warnings(job.examples, job.evaluation),

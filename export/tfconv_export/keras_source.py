@@ -14,12 +14,13 @@ import tensorflow as tf
 import tfconv
 from tfconv.conversion import clone_with
 from tfconv.conversion import sharing_weights
+from tfconv_export import depthwise_norms
+from tfconv_export import folding
 from tfconv_export import keras2
 from tfconv_export import keras_files
 from tfconv_export import scratch
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
-from tfconv_export.folding import fold_channels_first
 from tfconv_export.keras_operations import for_the_converter
 from tfconv_export.source import Input
 from tfconv_export.source import Source
@@ -62,12 +63,12 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
     output_names = _output_names(model)
     try:
         reference = _in_float32(model)
-        exported = fold_channels_first(tfconv.from_keras(reference))
+        exported, folds = folding.fold(tfconv.from_keras(reference))
     except (TypeError, ValueError) as error:
         raise UsageError(
             f"The model {origin} cannot be exported: {reason(error)}."
         ) from error
-    _name_last_axis(exported)
+    depthwise = _ready_for_the_converter(exported)
     return Source(
         origin=origin,
         kind="keras",
@@ -79,6 +80,10 @@ def from_model(model: keras.Model, origin: str, size: int | None) -> Source:
         reference=_named(reference, names, output_names),
         exported=_named(exported, names, output_names),
         trackable=exported,
+        folded=(
+            *map(str, folds),
+            *(f"{path} as a depthwise convolution" for path in depthwise),
+        ),
     )
 
 
@@ -89,13 +94,23 @@ def with_exported(source: Source, model: keras.Model) -> Source:
         source: one of a functional or Sequential model.
         model: a clone of `source.trackable`, its layers' names included.
     """
-    _name_last_axis(model)
+    _ready_for_the_converter(model)
     names = [item.name for item in source.inputs]
     return dataclasses.replace(
         source,
         exported=_named(model, names, _output_names(model)),
         trackable=model,
     )
+
+
+def _ready_for_the_converter(model: keras.Model) -> tuple[str, ...]:
+    """Changes a model's layers, for good, to forms that it reads well.
+
+    Returns:
+        The paths of those that became depthwise convolutions.
+    """
+    _name_last_axis(model)
+    return depthwise_norms.in_graph(model)
 
 
 def _output_names(model: keras.Model) -> list[str]:
@@ -274,7 +289,7 @@ def _computing_in_float32(model: keras.Model):
 
 @contextlib.contextmanager
 def _computing_with_tfconv(model: keras.Model):
-    """Has Keras's two layers compute as tfconv's do, for a while."""
+    """Has Keras's layers compute what exports best, for a while."""
     calls = []
     try:
         with _computing_in_float32(model):
@@ -283,6 +298,9 @@ def _computing_with_tfconv(model: keras.Model):
                 if twin is not None:
                     calls.append(layer)
                     layer.call = twin.call
+            for norm in depthwise_norms.norms_of(model):
+                calls.append(norm)
+                norm.call = depthwise_norms.as_depthwise(norm)
             yield
     finally:
         for layer in calls:

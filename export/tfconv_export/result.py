@@ -240,6 +240,8 @@ class ExportResult:
         layers: how far quantization moved each operator, in their order.
         scatters: pairs of what the model and the file computed.
         float_layers: the layers that were left in float.
+        folded: the batch normalizations that became part of other layers, or
+            depthwise convolutions.
         equalized: the layers whose channels were evened out.
         target: what the target's own tools say, or `None`.
         warnings: what did not fail, and may spoil the model all the same.
@@ -265,6 +267,7 @@ class ExportResult:
     layers: tuple[LayerError, ...] = ()
     scatters: tuple[Scatter, ...] = ()
     float_layers: tuple[str, ...] = ()
+    folded: tuple[str, ...] = ()
     equalized: tuple[str, ...] = ()
     target: TargetReport | None = None
     warnings: tuple[str, ...] = ()

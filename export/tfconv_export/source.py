@@ -46,6 +46,7 @@ class Source:
             the outputs: the model as it was trained, in inference mode.
         exported: the same function, from tfconv's layers where it can be.
         trackable: the object that holds the variables of `exported`.
+        folded: strings, what became of batch normalizations in `exported`.
     """
 
     origin: str
@@ -55,6 +56,7 @@ class Source:
     reference: Function
     exported: Function
     trackable: Any
+    folded: tuple[str, ...] = ()
 
 
 # Of the one input, or by the names of several; without the batch.

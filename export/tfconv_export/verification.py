@@ -48,7 +48,22 @@ def warnings(
         for layer in layers
         if layer.operator != "INPUT" and layer.minimum == layer.maximum
     ]
+    left = [op for op in facts.operators if _has_one_scale(op)]
+    if recipe.is_integer and left:
+        found.append(
+            f"{len(left)} multiplications by constants of several channels, "
+            "which share one scale, as of a batch normalization after an "
+            "activation: a .keras or .h5 file of a functional or Sequential "
+            "model lets them become part of other layers."
+        )
     return tuple(dict.fromkeys(found))
+
+
+def _has_one_scale(operator: OperatorFacts) -> bool:
+    constants = [item for item in operator.inputs if item and item.constant]
+    return operator.name == "MUL" and any(
+        len(item.scales) == 1 and np.prod(item.shape) > 1 for item in constants
+    )
 
 
 def inspect(

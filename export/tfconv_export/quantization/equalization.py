@@ -16,35 +16,21 @@ import tensorflow as tf
 
 import tfconv
 from tfconv.conversion import clone_with
+from tfconv_export import affine
 from tfconv_export import keras_source
+from tfconv_export.affine import Affine
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import UsageError
+from tfconv_export.layer_graph import LayerCall
+from tfconv_export.layer_graph import LayerGraph
 from tfconv_export.source import Source
 
 _DEPTHWISE = (tfconv.DepthwiseConv1D, keras.layers.DepthwiseConv1D)
 _SEPARABLE = (tfconv.SeparableConv1D, keras.layers.SeparableConv1D)
 _DENSE = (keras.layers.Conv1D, keras.layers.Dense)
 
-# Positively homogeneous: f(x / s) = f(x) / s for s > 0.
-_ACTIVATIONS = (
-    keras.activations.linear,
-    keras.activations.relu,
-    keras.activations.leaky_relu,
-)
-_POOLINGS = (
-    keras.layers.MaxPooling1D,
-    keras.layers.AveragePooling1D,
-    keras.layers.GlobalMaxPooling1D,
-    keras.layers.GlobalAveragePooling1D,
-    keras.layers.ZeroPadding1D,
-)
-_HOMOGENEOUS = (
-    keras.layers.LeakyReLU,
-    keras.layers.Dropout,
-    keras.layers.SpatialDropout1D,
-    keras.layers.GaussianNoise,
-    *_POOLINGS,
-)
+# What every layer lets pass that keeps positive factors of channels.
+_FACTORS = Affine(np.ones(1), np.zeros(1))
 
 # Below this ratio there is nothing to gain.
 _MIN_SPREAD = 2.0
@@ -265,44 +251,31 @@ def _factors(width: np.ndarray, importance: np.ndarray) -> np.ndarray:
 
 def _sites(model: keras.Model) -> list[_Site]:
     """All places, from the inputs to the outputs."""
-    graph = model._functional if isinstance(model, keras.Sequential) else model
     # Of this model only: a layer may be in others, too.
-    depths = sorted(graph._nodes_by_depth, reverse=True)
-    nodes = [node for depth in depths for node in graph._nodes_by_depth[depth]]
-    producers, readers, calls = {}, {}, {}
-    for node in nodes:
-        calls[id(node.operation)] = calls.get(id(node.operation), 0) + 1
-        for tensor in node.outputs:
-            producers[id(tensor)] = node.operation, node.input_tensors
-        for tensor in node.input_tensors:
-            readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-    for tensor in graph.outputs:
-        readers[id(tensor)] = readers.get(id(tensor), 0) + 1
-
-    def producer_of(tensor):
-        while readers[id(tensor)] == 1:
-            layer, inputs = producers[id(tensor)]
-            if calls[id(layer)] > 1 or len(inputs) != 1:
-                return None
-            if _is_producer(layer):
-                return layer
-            if not _keeps_channels(layer):
-                return None
-            (tensor,) = inputs
-        return None
-
-    sites = []
-    for node in nodes:
-        layer = node.operation
-        if calls[id(layer)] > 1 or not _is_consumer(layer):
+    graph, sites = LayerGraph(model, nested=False), []
+    for call in graph.calls:
+        layer = call.layer
+        if graph.counts[id(layer)] > 1 or not _is_consumer(layer):
             continue
-        (tensor,) = node.input_tensors
-        producer = producer_of(tensor)
+        tensor = graph.tensors[call.inputs[0]]
+        producer = _producer_before(graph, call)
         if producer is not None:
             sites.append(_Site(producer, layer, tensor))
         if isinstance(layer, _SEPARABLE):
             sites.append(_Site(layer, layer, tensor))
     return sites
+
+
+def _producer_before(graph: LayerGraph, call: LayerCall) -> keras.Layer | None:
+    for before in graph.before(call):
+        layer = before.layer
+        if graph.counts[id(layer)] > 1:
+            return None
+        if _is_producer(layer):
+            return layer
+        if not _keeps_channels(layer):
+            return None
+    return None
 
 
 def _is_consumer(layer) -> bool:
@@ -319,15 +292,11 @@ def _is_consumer(layer) -> bool:
 def _is_producer(layer) -> bool:
     if type(layer) is keras.layers.BatchNormalization:
         return layer.axis in (-1, layer.input.ndim - 1)
-    return _is_consumer(layer) and layer.activation in _ACTIVATIONS
+    return _is_consumer(layer) and affine.commutes(layer.activation, _FACTORS)
 
 
 def _keeps_channels(layer) -> bool:
-    if type(layer) is keras.layers.ReLU:
-        return layer.max_value is None and not layer.threshold
-    if type(layer) is keras.layers.Activation:
-        return layer.activation in _ACTIVATIONS
-    return type(layer) in _HOMOGENEOUS and _is_channels_last(layer)
+    return affine.commutes(layer, _FACTORS) and _is_channels_last(layer)
 
 
 def _is_channels_last(layer) -> bool:

@@ -25,6 +25,8 @@ A key is never removed and never changes its meaning without a new
 | `layers` | list of `LayerError`, in the order of execution |
 | `scatters` | list of `Scatter` |
 | `float_layers` | list of strings, the layers left in float |
+| `folded` | list of strings, the batch normalizations that became part of \
+other layers, or depthwise convolutions |
 | `equalized` | list of strings, the layers whose channels were evened out |
 | `target` | `TargetReport` without `compiled`, or `null` |
 | `warnings` | list of strings |

@@ -49,7 +49,7 @@ def render(
         sections.accuracy(result),
         sections.runtimes(result, pictures),
         sections.layers(result, facts, pictures),
-        sections.float_layers(result),
+        *sections.changes(result),
         sections.operators(result, facts),
         sections.target(result),
         sections.sizes(result, facts),

@@ -12,7 +12,6 @@ from tfconv_export.report.markup import join
 from tfconv_export.report.markup import picture
 from tfconv_export.report.markup import section
 from tfconv_export.report.markup import table
-from tfconv_export.report.markup import text
 from tfconv_export.report.text import SQNR_BANDS
 from tfconv_export.report.text import between
 from tfconv_export.report.text import decibels
@@ -413,9 +412,15 @@ def target(result: ExportResult | StreamingResult, whose: str = "") -> Markup:
     return section(title, *parts)
 
 
-def float_layers(result: ExportResult) -> Markup:
-    """What was left in float."""
-    if not result.float_layers:
-        return _NOTHING
-    items = join(element("li", name) for name in result.float_layers)
-    return section("Layers left in float", Markup(f"<ul>{text(items)}</ul>"))
+def changes(result: ExportResult) -> list[Markup]:
+    """The layers that were left in float, folded and evened out."""
+    lists = {
+        "Layers left in float": result.float_layers,
+        "Batch normalizations folded": result.folded,
+        "Channels evened out": result.equalized,
+    }
+    return [
+        section(title, element("ul", join(element("li", n) for n in names)))
+        for title, names in lists.items()
+        if names
+    ]

@@ -84,6 +84,8 @@ def print_table(
     _print_layers(result, console)
     if result.float_layers:
         _show(console, f"left in float: {', '.join(result.float_layers)}")
+    if result.folded:
+        _show(console, f"folded: {', '.join(result.folded)}")
     if result.equalized:
         _show(console, f"equalized: {', '.join(result.equalized)}")
     if result.target is not None:

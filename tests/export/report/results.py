@@ -238,6 +238,8 @@ def failing() -> tuple[ExportResult, Facts]:
                 ),
             ),
             float_layers=("block_0", "head"),
+            folded=("norm into conv and head",),
+            equalized=("conv to head",),
             target=TargetReport(
                 "ethos-u55-128",
                 npu_operators=9,

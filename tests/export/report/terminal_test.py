@@ -129,6 +129,8 @@ def test_the_terminal_shows_what_decides_whether_to_ship():
         "SRAM 48,128 bytes",
         "SOFTMAX (StatefulPartitionedCall:0) runs on the CPU: Softmax of int8",
         "left in float: block_0, head",
+        "folded: norm into conv and head",
+        "equalized: conv to head",
         *(f"warning: {warning}" for warning in result.warnings),
     ):
         assert words in shown
