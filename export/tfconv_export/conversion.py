@@ -16,8 +16,10 @@ from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.progress import tracked
+from tfconv_export.quantization import biases
 from tfconv_export.quantization import float_layers
 from tfconv_export.quantization import int4
+from tfconv_export.quantization import integer_operators
 from tfconv_export.quantization import layer_names
 from tfconv_export.source import Source
 
@@ -38,6 +40,9 @@ _INTEGER_OPS = {
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ),
 }
+
+# What the converter says of an operator that it does not know in int16x8.
+_NO_INT16 = "Quantization to 16x8-bit not yet supported"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -183,6 +188,9 @@ def convert(
             source,
             lambda: tracked(examples, "calibrating", progress),
         )
+        if recipe.is_integer:
+            content = integer_operators.in_int8(content)
+            content = biases.with_own_scales(content)
         float_content = None
         is_int4 = recipe.quantize == "int4"
         if also_float or recipe.float_layers or is_int4:
@@ -207,17 +215,35 @@ def convert(
 
 
 def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:
+    try:
+        try:
+            return _attempted(directory, recipe, source, examples)
+        except Exception as error:
+            if _NO_INT16 not in str(error):
+                raise
+            # In int8 it leaves such operators in float by itself.
+            return _attempted(
+                directory, recipe, source, examples, may_leave_float=True
+            )
+    except Exception as error:
+        raise CheckError(
+            f"The model cannot be converted: {_reason(error)}"
+        ) from error
+
+
+def _attempted(
+    directory: str, recipe: Recipe, source, examples, may_leave_float=False
+) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(directory)
     _configure(converter, recipe, source, examples)
+    if may_leave_float:
+        converter.target_spec.supported_ops.append(
+            tf.lite.OpsSet.TFLITE_BUILTINS
+        )
     with process.quiet(), warnings.catch_warnings():
         # It calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", ".*Interpreter is deprec")
-        try:
-            return converter.convert()
-        except Exception as error:
-            raise CheckError(
-                f"The model cannot be converted: {_reason(error)}"
-            ) from error
+        return converter.convert()
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:

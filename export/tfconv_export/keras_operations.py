@@ -8,12 +8,48 @@ import tensorflow as tf
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
 
+# Those of "Self-Normalizing Neural Networks", 2017.
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
 
 @contextlib.contextmanager
 def for_the_converter():
     """Has Keras's layers compute what they do in those forms, for a while."""
-    with _not_taken_for_bias(), _dilated_in_one_operation():
+    with (
+        _not_taken_for_bias(),
+        _dilated_in_one_operation(),
+        _elu_without_select(),
+    ):
         yield
+
+
+@contextlib.contextmanager
+def _elu_without_select():
+    """Has ELU with an `alpha`, and SELU, compute from ELU as it is in int8.
+
+    Keras and the converter choose between two branches, with an operator that
+    TFLite Micro does not have. But ELU keeps the sign of what it is given.
+    """
+    backend = keras.src.backend.nn
+    elu, selu = backend.elu, backend.selu
+
+    def plain(x, alpha=1.0):
+        if alpha < 0 or current_lowering() is not Lowering.EDGE:
+            return elu(x, alpha)
+        outputs = elu(x)
+        return outputs if alpha == 1 else tf.nn.leaky_relu(outputs, alpha)
+
+    def scaled(x):
+        if current_lowering() is not Lowering.EDGE:
+            return selu(x)
+        return _SELU_SCALE * plain(x, _SELU_ALPHA)
+
+    backend.elu, backend.selu = plain, scaled
+    try:
+        yield
+    finally:
+        backend.elu, backend.selu = elu, selu
 
 
 @contextlib.contextmanager
