@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfconv import ops
+from tfconv_export import concatenations
 from tfconv_export import files
 from tfconv_export import process
 from tfconv_export.calibration import Examples
@@ -243,7 +244,7 @@ def _attempted(
     with process.quiet(), warnings.catch_warnings():
         # It calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", ".*Interpreter is deprec")
-        return converter.convert()
+        return concatenations.nested(converter.convert())
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:

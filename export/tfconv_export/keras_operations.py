@@ -20,8 +20,53 @@ def for_the_converter():
         _not_taken_for_bias(),
         _dilated_in_one_operation(),
         _elu_without_select(),
+        _global_maximum_as_pool(),
     ):
         yield
+
+
+@contextlib.contextmanager
+def _global_maximum_as_pool():
+    """Has the maximum over time, or over height and width, be one pool.
+
+    TFLite Micro has a MAX_POOL_2D in int16, but no REDUCE_MAX.
+    """
+    backend = keras.src.backend.numpy
+    maximum = backend.max
+
+    def pooled(x, axis=None, keepdims=False, initial=None):
+        if (
+            current_lowering() is not Lowering.EDGE
+            or initial is not None
+            or not _is_over_space(x, axis)
+        ):
+            return maximum(x, axis, keepdims, initial)
+        batch, *space, channels = x.shape
+        size = (1, *space)[-2:]
+        pools = tf.nn.max_pool2d(
+            tf.reshape(x, (batch, *size, channels)), size, size, "VALID"
+        )
+        ones = [1] * len(space) if keepdims else []
+        return tf.reshape(pools, (batch, *ones, channels))
+
+    backend.max = pooled
+    try:
+        yield
+    finally:
+        backend.max = maximum
+
+
+def _is_over_space(x, axis) -> bool:
+    if not tf.is_symbolic_tensor(x) or not x.shape.is_fully_defined():
+        return False
+    rank = x.shape.rank
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    return (
+        x.dtype == tf.float32
+        and rank in (3, 4)
+        and None not in axes
+        and sorted(a % rank for a in axes) == list(range(1, rank - 1))
+    )
 
 
 @contextlib.contextmanager
@@ -103,6 +148,8 @@ def _not_taken_for_bias():
         return
 
     def plain(x1, x2):
+        if _is_one_for_all(x1, x2):
+            x2 = x2.op.inputs[0]
         if _spreads_over_channels(x1, x2) or _are_alike(x1, x2):
             return tf.add(x1, x2)
         return add(x1, x2)
@@ -112,6 +159,21 @@ def _not_taken_for_bias():
         yield
     finally:
         backend.add = add
+
+
+def _is_one_for_all(x1, x2) -> bool:
+    """The bias of a single filter, which Keras gives as many axes as `x1`.
+
+    As a vector, the converter makes it a part of the convolution.
+    """
+    return (
+        tf.is_symbolic_tensor(x1)
+        and tf.is_symbolic_tensor(x2)
+        and x1.dtype == x2.dtype
+        and x1.shape.rank == x2.shape.rank
+        and x2.op.type == "Reshape"
+        and x2.op.inputs[0].shape == (1,)
+    )
 
 
 def _spreads_over_channels(x1, x2) -> bool:

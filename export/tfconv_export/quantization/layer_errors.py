@@ -52,16 +52,16 @@ def compare(
     """
     try:
         expected, found = _Run(float_content), _Run(quantized_content)
+        pairs = _pairs(expected, found, scopes or {})
+        for example in examples.sample(_MAX_EXAMPLES):
+            expected.run(example)
+            found.run(example)
+            for pair in pairs:
+                pair.add(
+                    expected.value(pair.float_tensor), found.value(pair.tensor)
+                )
     except (RuntimeError, ValueError):
         return ()
-    pairs = _pairs(expected, found, scopes or {})
-    for example in examples.sample(_MAX_EXAMPLES):
-        expected.run(example)
-        found.run(example)
-        for pair in pairs:
-            pair.add(
-                expected.value(pair.float_tensor), found.value(pair.tensor)
-            )
     return tuple(pair.error() for pair in pairs)
 
 
