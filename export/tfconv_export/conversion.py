@@ -189,9 +189,6 @@ def convert(
             source,
             lambda: tracked(examples, "calibrating", progress),
         )
-        if recipe.is_integer:
-            content = integer_operators.in_int8(content)
-            content = biases.with_own_scales(content)
         float_content = None
         is_int4 = recipe.quantize == "int4"
         if also_float or recipe.float_layers or is_int4:
@@ -244,7 +241,10 @@ def _attempted(
     with process.quiet(), warnings.catch_warnings():
         # It calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", ".*Interpreter is deprec")
-        return concatenations.nested(converter.convert())
+        content = converter.convert()
+    content = integer_operators.in_int8(content)
+    content = integer_operators.without_marks(content)
+    return concatenations.nested(biases.with_own_scales(content))
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:

@@ -8,6 +8,9 @@ import tensorflow as tf
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
 
+# A slope that is 1 for what is left of it. The converter leaves out 1 itself.
+MARK = 1 + 2.0**-23
+
 # Those of "Self-Normalizing Neural Networks", 2017.
 _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
@@ -82,8 +85,8 @@ def _elu_without_select():
     def plain(x, alpha=1.0):
         if alpha < 0 or current_lowering() is not Lowering.EDGE:
             return elu(x, alpha)
-        outputs = elu(x)
-        return outputs if alpha == 1 else tf.nn.leaky_relu(outputs, alpha)
+        # Even with a slope of 1; see `integer_operators.without_marks`.
+        return tf.nn.leaky_relu(elu(x), MARK if alpha == 1 else alpha)
 
     def scaled(x):
         if current_lowering() is not Lowering.EDGE:

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+import tfconv_export
 from tests.export import models
 from tests.export.closeness import decibels
 from tests.export.closeness import relative_error
@@ -119,3 +120,34 @@ def test_tflite_micro_runs_it_in_int16(layer):
     )
     # 16 bits have 98 dB of a sine; a normal signal's peaks are higher.
     assert decibels(models.outputs_of(model, DATA), found) > 80
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_streams_compute_what_whole_windows_do(quantize, tmp_path):
+    inputs = keras.Input((20, 4), name="audio")
+    x = keras.layers.Conv1D(1, 3)(inputs)
+    x = keras.layers.ELU(0.5)(x)
+    x = keras.layers.Concatenate()([keras.layers.ELU()(x)] * 12)
+    x = keras.layers.Conv1D(4, 3, activation="selu")(x)
+    x = keras.layers.GlobalMaxPooling1D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(3)(x))
+    # It raises if the two differ in a bit, or in float by rounding.
+    result = tfconv_export.export_streaming(
+        models.randomize(model),
+        tmp_path / "stream.tflite",
+        hop=2,
+        quantize=quantize,
+        representative_data=DATA,
+    )
+    assert not result.failed
+    assert set(result.operators) == {
+        "CONCATENATION",
+        "CONV_2D",
+        "ELU",
+        "FULLY_CONNECTED",
+        "LEAKY_RELU",
+        "MAX_POOL_2D",
+        "MUL",
+        "RESHAPE",
+        "STRIDED_SLICE",
+    }

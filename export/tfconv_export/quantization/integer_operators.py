@@ -11,6 +11,7 @@ import copy
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfconv_export.keras_operations import MARK
 from tfconv_export.quantization import flatbuffer_edit
 
 # Functions that grow: the range of the input gives that of the output.
@@ -40,6 +41,34 @@ def in_int8(content: bytes) -> bytes:
     model = flatbuffer_edit.read(content)
     if not _Editor(model).edit():
         return content
+    return flatbuffer_edit.write(model)
+
+
+def without_marks(content: bytes) -> bytes:
+    """The file without each LEAKY_RELU that hands on what it is given.
+
+    There is one after each ELU of a Keras model. Without, the converter leaves
+    all in float that reads an ELU, if one of them is a CONCATENATION.
+    """
+    model = flatbuffer_edit.read(content)
+    main = model.subgraphs[0]
+    written, moved = [], {}
+    for operator in main.operators:
+        kind = flatbuffer_edit.kind_of(model, operator)
+        if kind == "LEAKY_RELU" and operator.builtinOptions.alpha == MARK:
+            moved[operator.inputs[0]] = operator.outputs[0]
+        else:
+            written.append(operator)
+    # What an input of the file goes through has another name there.
+    if not moved or set(moved) & {*main.inputs, *main.outputs}:
+        return content
+    for operator in written:
+        for field in ("inputs", "outputs"):
+            indices = getattr(operator, field)
+            if indices is not None:
+                setattr(operator, field, [moved.get(i, i) for i in indices])
+    main.operators = written
+    flatbuffer_edit.remove_unused(model)
     return flatbuffer_edit.write(model)
 
 

@@ -4,12 +4,14 @@ import keras
 import numpy as np
 import pytest
 
+from tests.export import direct
 from tests.export import models
 from tests.export.closeness import decibels
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
 from tfconv_export import micro
+from tfconv_export.quantization import integer_operators
 from tfconv_export.runtimes import LiteRT
 
 RUNTIMES = {
@@ -65,6 +67,29 @@ def test_elu_and_what_follows_it_compute_in_int8(source, io_dtype):
             computed = np.concatenate([outputs[output] for outputs in found])
             # Those of such a network with ReLU have as many.
             assert decibels(values.numpy(), computed) > 25, (name, output)
+
+
+def test_elu_of_a_saved_model_may_be_concatenated():
+    """Of which the converter sees what TensorFlow saved."""
+
+    def conv(x):
+        return keras.layers.Conv1D(4, 3, padding="same")(x)
+
+    inputs = keras.Input((20, 4), name="audio")
+    x = keras.ops.elu(conv(inputs))
+    x = keras.layers.Concatenate()([x, keras.ops.elu(conv(inputs))])
+    model = models.randomize(keras.Model(inputs, conv(x)))
+    content = integer_operators.in_int8(direct.convert(model, "int8"))
+    facts = flatbuffer.read(content)
+    assert facts.operator_counts["ELU"] == 2
+    assert {op.outputs[0].dtype for op in facts.operators} == {"int8"}
+    data = models.examples(20, 4, count=32)
+    expected = models.outputs_of(model, data)
+    for open_file in RUNTIMES.values():
+        runtime = open_file(content)
+        found = [runtime.run({"audio": example[None]}) for example in data]
+        computed = np.concatenate([outputs["scores"] for outputs in found])
+        assert decibels(expected, computed) > 25
 
 
 def test_elu_is_a_table_of_the_nearest_values():
