@@ -57,22 +57,21 @@ class _Editor:
     def add(self, operator) -> None:
         """Writes an operator, in another form if it has to have one."""
         kind = flatbuffer_edit.kind_of(self._model, operator)
-        inputs, (output, *_) = operator.inputs, operator.outputs
-        if kind == "CONCATENATION" and len(inputs) > _MOST:
-            axis = operator.builtinOptions.axis % len(self._shape(output))
-            operator.inputs = self._few(list(inputs), axis)
-            self.is_changed = True
         repeats = self._repeats(kind, operator)
+        if kind == "CONCATENATION" and len(operator.inputs) > _MOST:
+            self.is_changed = True
+            rank = len(self._shape(operator.outputs[0]))
+            axis = operator.builtinOptions.axis % rank
+            operator.inputs = self._few(list(operator.inputs), axis)
         if not repeats:
             self.written.append(operator)
             return
         self.is_changed = True
-        tensor = inputs[0]
-        *others, last = repeats
-        for axis, count in others:
-            few = self._few([tensor] * count, axis)
-            tensor = self._concatenated(few, axis)
-        axis, count = last
+        tensor, (output,) = operator.inputs[0], operator.outputs
+        *others, (axis, count) = repeats
+        for other, times in others:
+            few = self._few([tensor] * times, other)
+            tensor = self._concatenated(few, other)
         self._concatenate(self._few([tensor] * count, axis), axis, output)
 
     def _repeats(self, kind: str, operator) -> list[tuple[int, int]]:

@@ -241,10 +241,19 @@ def _attempted(
     with process.quiet(), warnings.catch_warnings():
         # It calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", ".*Interpreter is deprec")
-        content = converter.convert()
-    content = integer_operators.in_int8(content)
-    content = integer_operators.without_marks(content)
-    return concatenations.nested(biases.with_own_scales(content))
+        return _edited(converter.convert())
+
+
+def _edited(content: bytes) -> bytes:
+    """What the converter made, as all runtimes can run it."""
+    for edit in (
+        integer_operators.in_int8,
+        integer_operators.without_marks,
+        biases.with_own_scales,
+        concatenations.nested,
+    ):
+        content = edit(content)
+    return content
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:

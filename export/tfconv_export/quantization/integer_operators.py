@@ -13,6 +13,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfconv_export.keras_operations import MARK
 from tfconv_export.quantization import flatbuffer_edit
+from tfconv_export.quantization.computed_graph import is_constant
 
 # Functions that grow: the range of the input gives that of the output.
 _TABLES = {"ELU": lambda x: np.where(x > 0, x, np.expm1(x))}
@@ -59,14 +60,12 @@ def without_marks(content: bytes) -> bytes:
             moved[operator.inputs[0]] = operator.outputs[0]
         else:
             written.append(operator)
-    # What an input of the file goes through has another name there.
     if not moved or set(moved) & {*main.inputs, *main.outputs}:
         return content
     for operator in written:
         for field in ("inputs", "outputs"):
             indices = getattr(operator, field)
-            if indices is not None:
-                setattr(operator, field, [moved.get(i, i) for i in indices])
+            setattr(operator, field, [moved.get(i, i) for i in indices])
     main.operators = written
     flatbuffer_edit.remove_unused(model)
     return flatbuffer_edit.write(model)
@@ -96,22 +95,26 @@ class _Editor:
         """Edits the model; whether there was anything to edit."""
         for operator in self._main.operators:
             kind = self._kind(operator)
-            source = operator.inputs[0] if operator.inputs is not None else -1
-            if kind == "QUANTIZE" and source in self._computed:
-                self._requantize(self._integers[source], operator.outputs[0])
-                continue
-            if self._can_be_integer(kind, operator):
+            if kind == "QUANTIZE" and operator.inputs[0] in self._computed:
+                self._requantize(operator)
+            elif self._can_be_integer(kind, operator):
                 self._add_in_integers(kind, operator)
-                continue
-            if kind == "DEQUANTIZE" and self._tensors[source].type in _BYTES:
-                self._integers[operator.outputs[0]] = source
-            self._written.append(operator)
+            else:
+                self._note(kind, operator)
+                self._written.append(operator)
         if not self._computed:
             return False
         self._remove_unread()
         self._main.operators = self._written
         flatbuffer_edit.remove_unused(self._model)
         return True
+
+    def _note(self, kind: str, operator) -> None:
+        if kind == "DEQUANTIZE":
+            (source,), (output,) = operator.inputs, operator.outputs
+            is_signal = not is_constant(self._model, source)
+            if is_signal and self._tensors[source].type in _BYTES:
+                self._integers[output] = source
 
     def _can_be_integer(self, kind: str, operator) -> bool:
         return kind in _VERSIONS and all(
@@ -133,16 +136,15 @@ class _Editor:
         self._integers[output] = index
         self._computed.add(output)
         # For what else reads it in float.
-        self._convert("DEQUANTIZE", 2, index, output)
+        self._convert("DEQUANTIZE", index, output)
 
     def _quantization(self, kind: str, output: int, operands: list[int]):
         if output in self._quantized:
             wanted = self._tensors[self._quantized[output]]
             return _as_int8(wanted).quantization
-        ends = np.array([self._ends(index) for index in operands])
-        low, high = ends.min(), ends.max()
-        if kind in _TABLES:
-            low, high = _TABLES[kind](np.array([low, high]))
+        ends = [self._ends(index) for index in operands]
+        ends = np.array([np.min(ends), np.max(ends)])
+        low, high = _TABLES[kind](ends) if kind in _TABLES else ends
         scale = np.float32((high - low) / (_LIMITS.max - _LIMITS.min))
         quantization = copy.copy(self._tensors[operands[0]].quantization)
         quantization.scale = np.array([scale])
@@ -167,7 +169,7 @@ class _Editor:
         if tensor.type == _INT8 and _is_same(tensor.quantization, quantization):
             return index
         rescaled = self._add(tensor, quantization, "_rescaled")
-        self._convert("QUANTIZE", 2, index, rescaled)
+        self._convert("QUANTIZE", index, rescaled)
         return rescaled
 
     def _output(self, output: int, quantization) -> int:
@@ -188,15 +190,14 @@ class _Editor:
         tensor.type, tensor.quantization = _INT8, quantization
         return flatbuffer_edit.add_tensor(self._model, tensor)
 
-    def _requantize(self, index: int, output: int) -> None:
+    def _requantize(self, operator) -> None:
+        index, output = self._integers[operator.inputs[0]], operator.outputs[0]
         if index != output:
-            self._convert("QUANTIZE", 2, index, output)
+            self._convert("QUANTIZE", index, output)
 
-    def _convert(self, kind: str, version: int, index: int, output: int):
+    def _convert(self, kind: str, index: int, output: int) -> None:
         operator = schema.OperatorT()
-        operator.opcodeIndex = flatbuffer_edit.opcode(
-            self._model, kind, version
-        )
+        operator.opcodeIndex = flatbuffer_edit.opcode(self._model, kind, 2)
         operator.inputs, operator.outputs = [index], [output]
         self._written.append(operator)
 

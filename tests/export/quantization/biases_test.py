@@ -32,8 +32,8 @@ def source():
     """Every layer with a bias, of two signals of different loudness."""
     layers = [
         tfconv.SeparableConv1D(4, 3),
-        keras.layers.Conv1DTranspose(4, 3),
         keras.layers.Dense(3),
+        keras.layers.Conv1DTranspose(4, 3),
     ]
     inputs = {name: keras.Input((20, 4), name=name) for name in DATA}
     outputs = {}
