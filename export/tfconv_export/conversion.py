@@ -212,24 +212,7 @@ def convert(
     )
 
 
-def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:
-    try:
-        try:
-            return _attempted(directory, recipe, source, examples)
-        except Exception as error:
-            if _NO_INT16 not in str(error):
-                raise
-            # In int8 it leaves such operators in float by itself.
-            return _attempted(
-                directory, recipe, source, examples, may_leave_float=True
-            )
-    except Exception as error:
-        raise CheckError(
-            f"The model cannot be converted: {_reason(error)}"
-        ) from error
-
-
-def _attempted(
+def _converted(
     directory: str, recipe: Recipe, source, examples, may_leave_float=False
 ) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(directory)
@@ -241,7 +224,20 @@ def _attempted(
     with process.quiet(), warnings.catch_warnings():
         # It calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", ".*Interpreter is deprec")
-        return _edited(converter.convert())
+        try:
+            content = converter.convert()
+        except Exception as error:
+            if may_leave_float or _NO_INT16 not in str(error):
+                raise CheckError(
+                    f"The model cannot be converted: {_reason(error)}"
+                ) from error
+            content = None
+    if content is None:
+        # What has no kernel stays in float, as in int8 without being asked.
+        return _converted(
+            directory, recipe, source, examples, may_leave_float=True
+        )
+    return _edited(content)
 
 
 def _edited(content: bytes) -> bytes:

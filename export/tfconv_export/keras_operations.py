@@ -1,6 +1,7 @@
 """Keras's operations, in forms that the converter can read."""
 
 import contextlib
+import functools
 
 import keras
 import tensorflow as tf
@@ -20,43 +21,66 @@ _SELU_SCALE = 1.0507009873554805
 def for_the_converter():
     """Has Keras's layers compute what they do in those forms, for a while."""
     with (
-        _not_taken_for_bias(),
+        _replaced("numpy", add=_add, max=_maximum),
+        _replaced("nn", elu=_elu, selu=_selu),
         _dilated_in_one_operation(),
-        _elu_without_select(),
-        _global_maximum_as_pool(),
     ):
         yield
 
 
 @contextlib.contextmanager
-def _global_maximum_as_pool():
-    """Has the maximum over time, or over height and width, be one pool.
-
-    TFLite Micro has a MAX_POOL_2D in int16, but no REDUCE_MAX.
-    """
-    backend = keras.src.backend.numpy
-    maximum = backend.max
-
-    def pooled(x, axis=None, keepdims=False, initial=None):
-        if (
-            current_lowering() is not Lowering.EDGE
-            or initial is not None
-            or not _is_over_space(x, axis)
-        ):
-            return maximum(x, axis, keepdims, initial)
-        batch, *space, channels = x.shape
-        size = (1, *space)[-2:]
-        pools = tf.nn.max_pool2d(
-            tf.reshape(x, (batch, *size, channels)), size, size, "VALID"
-        )
-        ones = [1] * len(space) if keepdims else []
-        return tf.reshape(pools, (batch, *ones, channels))
-
-    backend.max = pooled
+def _replaced(module: str, **functions):
+    """Puts functions, which take Keras's own first, in their places."""
+    try:
+        backend = getattr(keras.src.backend, module)
+        originals = {name: getattr(backend, name) for name in functions}
+    except AttributeError:  # They are not public, and may have moved.
+        yield
+        return
+    for name, original in originals.items():
+        setattr(backend, name, functools.partial(functions[name], original))
     try:
         yield
     finally:
-        backend.max = maximum
+        for name, original in originals.items():
+            setattr(backend, name, original)
+
+
+def _elu(original, x, alpha=1.0):
+    """ELU without an operator that chooses, which TFLite Micro may not have.
+
+    It keeps the sign of what it is given, so that its slope can come after it.
+    """
+    if alpha < 0 or current_lowering() is not Lowering.EDGE:
+        return original(x, alpha)
+    # Even with a slope of 1; see `integer_operators.without_marks`.
+    return tf.nn.leaky_relu(tf.nn.elu(x), MARK if alpha == 1 else alpha)
+
+
+def _selu(original, x):
+    if current_lowering() is not Lowering.EDGE:
+        return original(x)
+    return _SELU_SCALE * tf.nn.leaky_relu(tf.nn.elu(x), _SELU_ALPHA)
+
+
+def _maximum(original, x, axis=None, keepdims=False, initial=None):
+    """The maximum over time, or over height and width, in one pool.
+
+    TFLite Micro has a MAX_POOL_2D in int16, but no REDUCE_MAX.
+    """
+    if (
+        current_lowering() is not Lowering.EDGE
+        or initial is not None
+        or not _is_over_space(x, axis)
+    ):
+        return original(x, axis, keepdims, initial)
+    batch, *space, channels = x.shape
+    size = (1, *space)[-2:]
+    pools = tf.nn.max_pool2d(
+        tf.reshape(x, (batch, *size, channels)), size, size, "VALID"
+    )
+    ones = [1] * len(space) if keepdims else []
+    return tf.reshape(pools, (batch, *ones, channels))
 
 
 def _is_over_space(x, axis) -> bool:
@@ -70,34 +94,6 @@ def _is_over_space(x, axis) -> bool:
         and None not in axes
         and sorted(a % rank for a in axes) == list(range(1, rank - 1))
     )
-
-
-@contextlib.contextmanager
-def _elu_without_select():
-    """Has ELU with an `alpha`, and SELU, compute from ELU as it is in int8.
-
-    Keras and the converter choose between two branches, with an operator that
-    TFLite Micro does not have. But ELU keeps the sign of what it is given.
-    """
-    backend = keras.src.backend.nn
-    elu, selu = backend.elu, backend.selu
-
-    def plain(x, alpha=1.0):
-        if alpha < 0 or current_lowering() is not Lowering.EDGE:
-            return elu(x, alpha)
-        # Even with a slope of 1; see `integer_operators.without_marks`.
-        return tf.nn.leaky_relu(elu(x), MARK if alpha == 1 else alpha)
-
-    def scaled(x):
-        if current_lowering() is not Lowering.EDGE:
-            return selu(x)
-        return _SELU_SCALE * plain(x, _SELU_ALPHA)
-
-    backend.elu, backend.selu = plain, scaled
-    try:
-        yield
-    finally:
-        backend.elu, backend.selu = elu, selu
 
 
 @contextlib.contextmanager
@@ -134,34 +130,19 @@ def _dilated_in_one_operation():
         tf.nn.convolution = convolution
 
 
-@contextlib.contextmanager
-def _not_taken_for_bias():
-    """Has Keras add `(1, t, 1)` as it adds `(b, t, 1)`, for a while.
+def _add(original, x1, x2):
+    """Adds `(1, t, 1)` as Keras adds `(b, t, 1)`.
 
     What has one axis longer than 1 looks like a bias to Keras, and at a batch
     of 1 that is the time axis of a single channel. It adds it along axis 1,
     which the converter cannot read, or along the last axis, which is wrong, if
     that happens to be as long.
     """
-    try:
-        backend = keras.src.backend.numpy
-        add = backend.add
-    except AttributeError:  # It is not public, and may have moved.
-        yield
-        return
-
-    def plain(x1, x2):
-        if _is_one_for_all(x1, x2):
-            x2 = x2.op.inputs[0]
-        if _spreads_over_channels(x1, x2) or _are_alike(x1, x2):
-            return tf.add(x1, x2)
-        return add(x1, x2)
-
-    backend.add = plain
-    try:
-        yield
-    finally:
-        backend.add = add
+    if _is_one_for_all(x1, x2):
+        x2 = x2.op.inputs[0]
+    if _spreads_over_channels(x1, x2) or _are_alike(x1, x2):
+        return tf.add(x1, x2)
+    return original(x1, x2)
 
 
 def _is_one_for_all(x1, x2) -> bool:

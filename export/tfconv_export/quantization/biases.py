@@ -14,6 +14,7 @@ import numpy as np
 from tfconv_export import flatbuffer
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import OperatorFacts
+from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.quantization import flatbuffer_edit
 
 # Where each operator has its input, its weights and its bias.
@@ -35,7 +36,7 @@ def with_own_scales(content: bytes) -> bytes:
         content: bytes of a file whose biases are quantized or in float.
     """
     facts = flatbuffer.read(content)
-    wrong = list(in_other_scales(facts))
+    wrong = [op for op in in_other_scales(facts) if len(_scales(op))]
     if not wrong:
         return content
     model = flatbuffer_edit.read(content)
@@ -56,14 +57,16 @@ def in_other_scales(facts: Facts) -> Iterator[OperatorFacts]:
         if bias is None or not bias.constant or not bias.scales:
             continue
         wanted = _scales(operator)
-        is_off = any(bias.zero_points) or not np.allclose(
-            bias.scales, wanted, rtol=_TOLERANCE, atol=0
+        is_right = (
+            len(wanted) in (1, len(bias.scales))
+            and not any(bias.zero_points)
+            and np.allclose(bias.scales, wanted, rtol=_TOLERANCE, atol=0)
         )
-        if is_off:
+        if not is_right:
             yield operator
 
 
-def _bias(operator: OperatorFacts):
+def _bias(operator: OperatorFacts) -> TensorFacts | None:
     *_, place = _OPERANDS.get(operator.name, (len(operator.inputs),))
     return operator.inputs[place] if place < len(operator.inputs) else None
 
