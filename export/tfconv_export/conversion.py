@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfconv import ops
+from tfconv_export import concatenations
 from tfconv_export import files
 from tfconv_export import process
 from tfconv_export.calibration import Examples
@@ -16,8 +17,10 @@ from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.progress import tracked
+from tfconv_export.quantization import biases
 from tfconv_export.quantization import float_layers
 from tfconv_export.quantization import int4
+from tfconv_export.quantization import integer_operators
 from tfconv_export.quantization import layer_names
 from tfconv_export.source import Source
 
@@ -38,6 +41,9 @@ _INTEGER_OPS = {
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ),
 }
+
+# What the converter says of an operator that it does not know in int16x8.
+_NO_INT16 = "Quantization to 16x8-bit not yet supported"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -206,18 +212,44 @@ def convert(
     )
 
 
-def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:
+def _converted(
+    directory: str, recipe: Recipe, source, examples, may_leave_float=False
+) -> bytes:
     converter = tf.lite.TFLiteConverter.from_saved_model(directory)
     _configure(converter, recipe, source, examples)
+    if may_leave_float:
+        converter.target_spec.supported_ops.append(
+            tf.lite.OpsSet.TFLITE_BUILTINS
+        )
     with process.quiet(), warnings.catch_warnings():
         # It calibrates with an interpreter that it deprecates.
         warnings.filterwarnings("ignore", ".*Interpreter is deprec")
         try:
-            return converter.convert()
+            content = converter.convert()
         except Exception as error:
-            raise CheckError(
-                f"The model cannot be converted: {_reason(error)}"
-            ) from error
+            if may_leave_float or _NO_INT16 not in str(error):
+                raise CheckError(
+                    f"The model cannot be converted: {_reason(error)}"
+                ) from error
+            content = None
+    if content is None:
+        # What has no kernel stays in float, as in int8 without being asked.
+        return _converted(
+            directory, recipe, source, examples, may_leave_float=True
+        )
+    return _edited(content)
+
+
+def _edited(content: bytes) -> bytes:
+    """What the converter made, as all runtimes can run it."""
+    for edit in (
+        integer_operators.in_int8,
+        integer_operators.without_marks,
+        biases.with_own_scales,
+        concatenations.nested,
+    ):
+        content = edit(content)
+    return content
 
 
 def _configure(converter, recipe: Recipe, source: Source, examples) -> None:

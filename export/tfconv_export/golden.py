@@ -12,6 +12,7 @@ from tfconv_export import streaming_proof
 from tfconv_export.calibration import Example
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import UsageError
+from tfconv_export.micro import TFLiteMicro
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.streaming_result import StreamingState
 
@@ -34,9 +35,9 @@ _C_TYPES = {
 def vectors(
     content: bytes, examples: Examples, count: int = COUNT
 ) -> dict[str, np.ndarray]:
-    """Runs a file with LiteRT's reference kernels.
+    """Runs a file with reference kernels: LiteRT's, or else TFLite Micro's.
 
-    Those are what TFLite Micro computes; XNNPACK and the optimized kernels
+    Both compute the same; XNNPACK and the optimized kernels
     round otherwise, by up to 3 steps of an int8 output.
 
     Args:
@@ -47,7 +48,7 @@ def vectors(
         Arrays of shape `(n, *shape)`, in the dtypes of the file's inputs and
         outputs, by `input_NAME` and `output_NAME`.
     """
-    runtime = LiteRT(content, "reference")
+    runtime = _on_reference_kernels(content)
     found: dict[str, list] = {}
     for example in itertools.islice(examples.sample(count), count):
         inputs = runtime.stored(example)
@@ -56,6 +57,14 @@ def vectors(
             for name, value in values.items():
                 found.setdefault(f"{kind}_{name}", []).append(value[0].copy())
     return {name: np.stack(values) for name, values in found.items()}
+
+
+def _on_reference_kernels(content: bytes) -> LiteRT | TFLiteMicro:
+    try:
+        return LiteRT(content, "reference")
+    except (RuntimeError, ValueError):
+        # It lacks some, such as ELU, that TFLite Micro has.
+        return TFLiteMicro(content)
 
 
 def stream_vectors(
@@ -76,7 +85,7 @@ def stream_vectors(
         As `vectors`, one hop after the other, with `COUNT` of full windows if
         the signal is long enough.
     """
-    runtime = LiteRT(content, "reference")
+    runtime = _on_reference_kernels(content)
     found: dict[str, list] = {}
     hops = itertools.islice(
         streaming_proof.hops(runtime, plan, states, signal),

@@ -1,6 +1,7 @@
 """Keras's operations, in forms that the converter can read."""
 
 import contextlib
+import functools
 
 import keras
 import tensorflow as tf
@@ -8,12 +9,91 @@ import tensorflow as tf
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
 
+# A slope that is 1 for what is left of it. The converter leaves out 1 itself.
+MARK = 1 + 2.0**-23
+
+# Those of "Self-Normalizing Neural Networks", 2017.
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
 
 @contextlib.contextmanager
 def for_the_converter():
     """Has Keras's layers compute what they do in those forms, for a while."""
-    with _not_taken_for_bias(), _dilated_in_one_operation():
+    with (
+        _replaced("numpy", add=_add, max=_maximum),
+        _replaced("nn", elu=_elu, selu=_selu),
+        _dilated_in_one_operation(),
+    ):
         yield
+
+
+@contextlib.contextmanager
+def _replaced(module: str, **functions):
+    """Puts functions, which take Keras's own first, in their places."""
+    try:
+        backend = getattr(keras.src.backend, module)
+        originals = {name: getattr(backend, name) for name in functions}
+    except AttributeError:  # They are not public, and may have moved.
+        yield
+        return
+    for name, original in originals.items():
+        setattr(backend, name, functools.partial(functions[name], original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(backend, name, original)
+
+
+def _elu(original, x, alpha=1.0):
+    """ELU without an operator that chooses, which TFLite Micro may not have.
+
+    It keeps the sign of what it is given, so that its slope can come after it.
+    """
+    if alpha < 0 or current_lowering() is not Lowering.EDGE:
+        return original(x, alpha)
+    # Even with a slope of 1; see `integer_operators.without_marks`.
+    return tf.nn.leaky_relu(tf.nn.elu(x), MARK if alpha == 1 else alpha)
+
+
+def _selu(original, x):
+    if current_lowering() is not Lowering.EDGE:
+        return original(x)
+    return _SELU_SCALE * tf.nn.leaky_relu(tf.nn.elu(x), _SELU_ALPHA)
+
+
+def _maximum(original, x, axis=None, keepdims=False, initial=None):
+    """The maximum over time, or over height and width, in one pool.
+
+    TFLite Micro has a MAX_POOL_2D in int16, but no REDUCE_MAX.
+    """
+    if (
+        current_lowering() is not Lowering.EDGE
+        or initial is not None
+        or not _is_over_space(x, axis)
+    ):
+        return original(x, axis, keepdims, initial)
+    batch, *space, channels = x.shape
+    size = (1, *space)[-2:]
+    pools = tf.nn.max_pool2d(
+        tf.reshape(x, (batch, *size, channels)), size, size, "VALID"
+    )
+    ones = [1] * len(space) if keepdims else []
+    return tf.reshape(pools, (batch, *ones, channels))
+
+
+def _is_over_space(x, axis) -> bool:
+    if not tf.is_symbolic_tensor(x) or not x.shape.is_fully_defined():
+        return False
+    rank = x.shape.rank
+    axes = axis if isinstance(axis, (list, tuple)) else [axis]
+    return (
+        x.dtype == tf.float32
+        and rank in (3, 4)
+        and None not in axes
+        and sorted(a % rank for a in axes) == list(range(1, rank - 1))
+    )
 
 
 @contextlib.contextmanager
@@ -50,32 +130,34 @@ def _dilated_in_one_operation():
         tf.nn.convolution = convolution
 
 
-@contextlib.contextmanager
-def _not_taken_for_bias():
-    """Has Keras add `(1, t, 1)` as it adds `(b, t, 1)`, for a while.
+def _add(original, x1, x2):
+    """Adds `(1, t, 1)` as Keras adds `(b, t, 1)`.
 
     What has one axis longer than 1 looks like a bias to Keras, and at a batch
     of 1 that is the time axis of a single channel. It adds it along axis 1,
     which the converter cannot read, or along the last axis, which is wrong, if
     that happens to be as long.
     """
-    try:
-        backend = keras.src.backend.numpy
-        add = backend.add
-    except AttributeError:  # It is not public, and may have moved.
-        yield
-        return
+    if _is_one_for_all(x1, x2):
+        x2 = x2.op.inputs[0]
+    if _spreads_over_channels(x1, x2) or _are_alike(x1, x2):
+        return tf.add(x1, x2)
+    return original(x1, x2)
 
-    def plain(x1, x2):
-        if _spreads_over_channels(x1, x2) or _are_alike(x1, x2):
-            return tf.add(x1, x2)
-        return add(x1, x2)
 
-    backend.add = plain
-    try:
-        yield
-    finally:
-        backend.add = add
+def _is_one_for_all(x1, x2) -> bool:
+    """The bias of a single filter, which Keras gives as many axes as `x1`.
+
+    As a vector, the converter makes it a part of the convolution.
+    """
+    return (
+        tf.is_symbolic_tensor(x1)
+        and tf.is_symbolic_tensor(x2)
+        and x1.dtype == x2.dtype
+        and x1.shape.rank == x2.shape.rank
+        and x2.op.type == "Reshape"
+        and x2.op.inputs[0].shape == (1,)
+    )
 
 
 def _spreads_over_channels(x1, x2) -> bool:

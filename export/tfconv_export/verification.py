@@ -9,6 +9,7 @@ from tfconv_export.conversion import Recipe
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.quantization import biases
 from tfconv_export.quantization.layer_names import layer_of
 from tfconv_export.result import Check
 from tfconv_export.result import LayerError
@@ -270,6 +271,11 @@ def _check_arithmetic(
             or (weights.constant and is_left and not too_small)
         ):
             problems[f"{op.name} is {inputs.dtype} by {weights.dtype}"] = None
+    for op in biases.in_other_scales(facts):
+        problems[
+            f"the bias of {op.name} to {op.outputs[0].name} is not in the "
+            "scale of its input times that of its weights"
+        ] = None
     return Check(
         "arithmetic",
         not problems,
@@ -286,12 +292,12 @@ def _check_integer_only(
     for op in facts.operators:
         if op.name in ("QUANTIZE", "DEQUANTIZE"):
             continue
+        operands = [t for t in (*op.inputs, *op.outputs) if t is not None]
         if op.outputs and op.outputs[0].name in conversion.float_tensors:
             kept += 1
-            if op.outputs[0].dtype != "float32":
+            if any(tensor.scales for tensor in operands):
                 problems[f"{op.name} was to be left in float"] = None
             continue
-        operands = [t for t in (*op.inputs, *op.outputs) if t is not None]
         if any("float" in tensor.dtype for tensor in operands):
             layer = layer_of(op, facts, conversion.scopes)
             problems[f"{op.name} of {layer} computes in float"] = None

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
 
+import tfconv
 import tfconv_export
 from tests.export import models
+from tfconv_export.micro import TFLiteMicro
 
 MODES = ["none", "int8", "int16x8"]
 
@@ -43,6 +45,26 @@ def test_vectors_are_what_the_reference_kernels_compute(exported):
         interpreter.set_tensor(details["index"], example[np.newaxis])
         interpreter.invoke()
         found = interpreter.get_tensor(result["index"])[0]
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_operators_without_a_reference_kernel_in_litert(tmp_path):
+    """TFLite Micro has one of ELU."""
+    model = models.sequential(
+        (40, 4), tfconv.DepthwiseConv1D(3, activation="elu", name="scores")
+    )
+    tfconv_export.export(
+        model,
+        tmp_path / "model.tflite",
+        quantize="int8",
+        representative_data=models.DATA,
+        golden_dir=tmp_path / "golden",
+    )
+    runtime = TFLiteMicro((tmp_path / "model.tflite").read_bytes())
+    inputs = np.load(tmp_path / "golden" / "input_audio.npy")
+    outputs = np.load(tmp_path / "golden" / "output_scores.npy")
+    for example, expected in zip(inputs, outputs, strict=True):
+        found = runtime.invoke({"audio": example[np.newaxis]})["scores"][0]
         np.testing.assert_array_equal(found, expected)
 
 

@@ -54,6 +54,19 @@ def matching(
     return tuple(layer for layer in layers if layer in chosen)
 
 
+def left_in_float(content: bytes, scopes: dict[str, str]) -> frozenset[str]:
+    """The layers of which a quantized file computes a part in float."""
+    facts = flatbuffer.read(content)
+    return frozenset(
+        layer_of(operator, facts, scopes)
+        for operator in _computing(facts)
+        if any(
+            tensor is not None and tensor.dtype == "float32"
+            for tensor in (*operator.inputs, *operator.outputs)
+        )
+    )
+
+
 def keep_in_float(
     content: bytes,
     float_content: bytes,

@@ -51,7 +51,8 @@ def with_int4_weights(content: bytes, float_content: bytes) -> bytes:
         shape[axis] = -1
         rounded = np.rint(values / scales.reshape(shape))
         rounded = np.clip(rounded, -_LARGEST, _LARGEST).astype(np.int8)
-        _store(model, weights, _packed(rounded))
+        # Layers of equal weights may share a buffer.
+        flatbuffer_edit.store(model, weights, _packed(rounded))
         weights.type = schema.TensorType.INT4
         _set_scales(weights, scales, axis)
         if len(operator.inputs) > 2 and operator.inputs[2] >= 0:
@@ -60,7 +61,7 @@ def with_int4_weights(content: bytes, float_content: bytes) -> bytes:
             real = _real_bias(model, bias)
             limits = np.iinfo(np.int32)
             stored = np.clip(np.rint(real / steps), limits.min, limits.max)
-            _store(model, bias, stored.astype(np.int32))
+            flatbuffer_edit.store(model, bias, stored.astype(np.int32))
             _set_scales(bias, steps, 0)
     flatbuffer_edit.remove_unused(model)
     return flatbuffer_edit.write(model)
@@ -103,14 +104,6 @@ def _packed(values: np.ndarray) -> np.ndarray:
     flat = values.reshape(-1)
     flat = np.append(flat, np.zeros(flat.size % 2, np.int8)).view(np.uint8)
     return (flat[::2] & 0xF) | (flat[1::2] << 4)
-
-
-def _store(model, tensor, values: np.ndarray) -> None:
-    # In a buffer of its own: layers of equal weights may share one.
-    buffer = schema.BufferT()
-    buffer.data = np.frombuffer(values.tobytes(), np.uint8)
-    model.buffers.append(buffer)
-    tensor.buffer = len(model.buffers) - 1
 
 
 def _set_scales(tensor, scales: np.ndarray, axis: int) -> None:

@@ -52,6 +52,7 @@ def choose_float_layers(
 ) -> Choice:
     """Chooses the layers without which an integer file is not close enough.
 
+    What the converter cannot quantize is left in float, too.
     Each layer is tried alone in float. Then they are taken in, the one that
     helped most first, until the floor is reached; and those left out again
     without which it still is. The model is converted once: `n` layers take at
@@ -110,7 +111,8 @@ class _Trial:
 
     Attributes:
         layers: all layers of the file.
-        fixed: those that the recipe has in float.
+        fixed: those that the recipe has in float, and those that the converter
+            cannot quantize.
     """
 
     def __init__(self, source, recipe, examples, max_examples):
@@ -124,7 +126,10 @@ class _Trial:
         self.layers = float_layers.layers_of(
             self._converted.float_content, self._converted.scopes
         )
-        self.fixed = float_layers.matching(recipe.float_layers, self.layers)
+        needed = float_layers.left_in_float(
+            self._converted.content, self._converted.scopes
+        ).union(float_layers.matching(recipe.float_layers, self.layers))
+        self.fixed = tuple(layer for layer in self.layers if layer in needed)
         self._examples = examples.sample(max_examples)
         reference = tf.function(source.reference, autograph=False)
         self._expected = [

@@ -17,6 +17,7 @@ from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
 from tfconv_export import verification
+from tfconv_export.quantization import layer_errors
 from tfconv_export.quantization import sensitivity
 
 CHECKS = {
@@ -300,3 +301,76 @@ def test_choice_needs_an_integer_mode(source):
         sensitivity.choose_float_layers(
             source, conversion.Recipe("dynamic"), models.chosen(source), 30.0
         )
+
+
+@pytest.fixture(scope="module")
+def without_kernels():
+    """A model of layers that the converter quantizes in part, or not at all."""
+    inputs = keras.Input((20, 4), name="audio")
+    x = keras.layers.Conv1D(4, 3, name="stem")(inputs)
+    x = keras.layers.LayerNormalization(name="norm")(x)
+    x = keras.layers.PReLU(shared_axes=[1], name="slopes")(x)
+    x = keras.layers.Conv1D(4, 3, name="middle")(x)
+    x = keras.layers.Activation("hard_shrink", name="shrunk")(x)
+    outputs = keras.layers.Conv1D(4, 3, name="scores")(x)
+    return loading.load(models.randomize(keras.Model(inputs, outputs)))
+
+
+SHORT = models.examples(20, 4, count=16)
+WITHOUT_KERNELS = ("norm", "slopes", "shrunk")
+
+
+def test_int16x8_leaves_what_has_no_kernel_in_float(without_kernels):
+    source = without_kernels
+    recipe = conversion.Recipe(
+        "int16x8", float_layers=("norm", "slopes", "shrunk")
+    )
+    made = conversion.convert(source, recipe, models.chosen(source, SHORT))
+    assert made.float_layers == WITHOUT_KERNELS
+    assert not checks_of(source, made, "int16x8")
+    expected = source.reference({"audio": SHORT})["scores"].numpy()
+    found = TFLiteFile(made.content).run_one_output(SHORT)
+    # What 8-bit weights cost.
+    assert decibels(expected, found) > 25
+
+
+def test_what_has_no_int16_kernel_is_named_with_the_remedy(without_kernels):
+    source = without_kernels
+    made = conversion.convert(
+        source,
+        conversion.Recipe("int16x8"),
+        models.chosen(source, SHORT),
+        also_float=True,
+    )
+    (check,) = (
+        check
+        for check in verification.inspect(
+            flatbuffer.read(made.content),
+            conversion.Recipe("int16x8"),
+            source,
+            made,
+        )
+        if check.name == "integers only"
+    )
+    assert not check.passed
+    assert "NEG of norm computes in float" in check.detail
+    assert "--float_layers='norm'" in check.detail
+    # LiteRT cannot run it, which is another check's to tell.
+    assert not layer_errors.compare(
+        made.float_content,
+        made.content,
+        models.chosen(source, SHORT),
+        made.scopes,
+    )
+
+
+def test_what_has_no_kernel_is_chosen_to_be_in_float(without_kernels):
+    source = without_kernels
+    choice = sensitivity.choose_float_layers(
+        source,
+        conversion.Recipe("int16x8"),
+        models.chosen(source, SHORT),
+        20.0,
+    )
+    assert choice.layers == WITHOUT_KERNELS
+    assert choice.sqnr_db >= 20.0
