@@ -9,7 +9,10 @@ import tensorflow as tf
 
 from tfconv import ops
 from tfconv_export import files
+from tfconv_export import loops
 from tfconv_export import process
+from tfconv_export import recurrent
+from tfconv_export import sequence_lstm
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
@@ -19,6 +22,7 @@ from tfconv_export.progress import tracked
 from tfconv_export.quantization import float_layers
 from tfconv_export.quantization import int4
 from tfconv_export.quantization import layer_names
+from tfconv_export.quantization import scales
 from tfconv_export.source import Source
 
 # Mode -> the I/O dtypes it can have, the default first.
@@ -141,15 +145,14 @@ def convert(
         item.name: tf.TensorSpec((1, *item.shape), item.dtype, name=item.name)
         for item in source.inputs
     }
-    counts, scopes, loops = [], {}, set()
+    counts, scopes, traced = [], {}, {}
 
     def serve(**inputs):
-        with ops.exporting(), layer_names.recording() as recorded:
+        with ops.exporting(), layer_names.recording(traced) as recorded:
             outputs = source.exported(inputs)
         graph = tf.compat.v1.get_default_graph()
         types = [operation.type for operation in graph.get_operations()]
         counts.append(types.count("DepthwiseConv2dNative"))
-        loops.update({"While", "StatelessWhile"} & set(types))
         scopes.update(recorded)
         return outputs
 
@@ -158,14 +161,8 @@ def convert(
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)
         concrete = function.get_concrete_function(**specs)
-        if recipe.is_integer and loops:
-            # It ends the process, with a segmentation fault.
-            raise CheckError(
-                "The model has a loop, as LSTM and GRU layers make one, and "
-                "TFLite's converter cannot quantize loops to "
-                f"{recipe.quantize}; build the layer with unroll=True, or use "
-                "--quantize=dynamic."
-            )
+        if recipe.is_integer:
+            _check_loops(concrete.graph, recipe.quantize, source, scopes)
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
@@ -183,10 +180,15 @@ def convert(
             source,
             lambda: tracked(examples, "calibrating", progress),
         )
+        kernels = recurrent.kernels(traced)
+        content = sequence_lstm.mended(content, kernels)
+        if recipe.is_integer:
+            content = scales.corrected(content)
         float_content = None
         is_int4 = recipe.quantize == "int4"
         if also_float or recipe.float_layers or is_int4:
             float_content = _converted(directory, Recipe(), source, None)
+            float_content = sequence_lstm.mended(float_content, kernels)
     if is_int4:
         content = int4.with_int4_weights(content, float_content)
     known = source.kind == "keras"
@@ -204,6 +206,16 @@ def convert(
     return dataclasses.replace(
         conversion, content=content, float_tensors=names, float_layers=layers
     )
+
+
+def _check_loops(graph, mode: str, source: Source, scopes) -> None:
+    """Refuses what ends the converter's process by a segmentation fault."""
+    found = loops.find(graph.as_graph_def())
+    if found:
+        layers = [layer_names.layer_in(name, scopes) or name for name in found]
+        raise CheckError(
+            loops.refusal(layers, mode, is_keras=source.kind == "keras")
+        )
 
 
 def _converted(directory: str, recipe: Recipe, source, examples) -> bytes:

@@ -27,6 +27,8 @@ class TensorFacts:
         scales: tuple of floats, empty if the tensor is not quantized.
         zero_points: tuple of ints, as many as scales.
         quantized_dimension: int, the axis that several scales belong to.
+        variable: bool, whether an operator keeps it from one invocation to
+            the next.
     """
 
     name: str
@@ -36,6 +38,7 @@ class TensorFacts:
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
     quantized_dimension: int = 0
+    variable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,6 +98,19 @@ class Facts:
     def operator_counts(self) -> dict[str, int]:
         """Operator names and how often each occurs, in order of appearance."""
         return dict(collections.Counter(op.name for op in self.operators))
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether operators keep a state from one invocation to the next.
+
+        It is the state of a window, as that of an LSTM: whoever runs the file
+        has to reset it before every one.
+        """
+        return any(
+            tensor is not None and tensor.variable
+            for op in self.operators
+            for tensor in op.inputs
+        )
 
 
 _OPERATOR_NAMES = {
@@ -233,6 +249,7 @@ def _tensor(tensor, buffers) -> TensorFacts:
         scales=scales,
         zero_points=zero_points,
         quantized_dimension=dimension,
+        variable=bool(tensor.isVariable),
     )
 
 

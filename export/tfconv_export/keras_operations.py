@@ -7,12 +7,22 @@ import tensorflow as tf
 
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
+from tfconv_export import recurrent
 
 
 @contextlib.contextmanager
-def for_the_converter():
-    """Has Keras's layers compute what they do in those forms, for a while."""
-    with _not_taken_for_bias(), _dilated_in_one_operation():
+def for_the_converter(*, fuses_lstm: bool = True):
+    """Has Keras's layers compute what they do in those forms, for a while.
+
+    Args:
+        fuses_lstm: bool, whether an LSTM becomes one operator, which keeps its
+            state from one invocation of the file to the next.
+    """
+    with (
+        _not_taken_for_bias(),
+        _dilated_in_one_operation(),
+        recurrent.in_their_forms(fuses=fuses_lstm),
+    ):
         yield
 
 

@@ -167,7 +167,8 @@ def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
     ]
 
     def function(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        with for_the_converter():
+        # Nobody would reset the operator at every hop.
+        with for_the_converter(fuses_lstm=False):
             made, new = stream.step(
                 [tensors[name] for name in model_names],
                 [tensors[name] for name in inputs],

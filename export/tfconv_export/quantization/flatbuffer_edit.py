@@ -1,9 +1,17 @@
 """A TFLite file as objects that can be changed, and as bytes again."""
 
+from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 
 from tfconv_export import flatbuffer_writing
 from tfconv_export.flatbuffer import Facts
+
+_KINDS = {
+    code: name
+    for name, code in vars(schema.BuiltinOperator).items()
+    if isinstance(code, int)
+}
+_PLACEHOLDER = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
 
 
 def read(content: bytes):
@@ -19,6 +27,34 @@ def write(model) -> bytes:
 def name_of(tensor) -> str:
     """The tensor's name, as `flatbuffer.read` gives it."""
     return (tensor.name or b"").decode(errors="replace")
+
+
+def kind_of(model, operator) -> str:
+    """The name of an operator, such as `"CONV_2D"`."""
+    code = model.operatorCodes[operator.opcodeIndex]
+    return _KINDS[max(code.builtinCode, code.deprecatedBuiltinCode)]
+
+
+def opcode(model, kind: str, version: int) -> int:
+    """The index of an operator code, which is added if there is none."""
+    wanted = getattr(schema.BuiltinOperator, kind)
+    for index, code in enumerate(model.operatorCodes):
+        if code.builtinCode == wanted and code.version == version:
+            return index
+    code = schema.OperatorCodeT()
+    code.builtinCode = wanted
+    # Readers of before 2020 look here, where there is room up to 127.
+    code.deprecatedBuiltinCode = min(wanted, _PLACEHOLDER)
+    code.version = version
+    model.operatorCodes.append(code)
+    return len(model.operatorCodes) - 1
+
+
+def add_tensor(model, tensor) -> int:
+    """The index of a tensor that is added to the main subgraph."""
+    tensors = model.subgraphs[0].tensors
+    tensors.append(tensor)
+    return len(tensors) - 1
 
 
 def by_facts(facts: Facts, model) -> dict:
