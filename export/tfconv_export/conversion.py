@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from tfconv import ops
 from tfconv_export import files
-from tfconv_export import loops
+from tfconv_export import graph_contents
 from tfconv_export import process
 from tfconv_export import recurrent
 from tfconv_export import sequence_lstm
@@ -126,6 +126,7 @@ def convert(
     examples: Examples | None,
     *,
     also_float: bool = False,
+    streams: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """Converts a source at a batch of 1.
@@ -135,6 +136,7 @@ def convert(
         recipe: what to make.
         examples: the representative data, for the integer modes.
         also_float: bool, whether to make the float32 file, too.
+        streams: bool, whether the file is to run hop by hop.
         progress: called with how many examples it was calibrated on.
 
     Raises:
@@ -161,8 +163,14 @@ def convert(
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)
         concrete = function.get_concrete_function(**specs)
-        if recipe.is_integer:
-            _check_loops(concrete.graph, recipe.quantize, source, scopes)
+        _check_graph(
+            concrete.graph.as_graph_def(),
+            recipe,
+            source,
+            # Of a step, no layer is within another.
+            {key: scopes[key] or layer.name for key, layer in traced.items()},
+            streams,
+        )
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
@@ -208,13 +216,26 @@ def convert(
     )
 
 
-def _check_loops(graph, mode: str, source: Source, scopes) -> None:
-    """Refuses what ends the converter's process by a segmentation fault."""
-    found = loops.find(graph.as_graph_def())
-    if found:
-        layers = [layer_names.layer_in(name, scopes) or name for name in found]
+def _check_graph(
+    graph_def, recipe: Recipe, source: Source, scopes, streams: bool
+) -> None:
+    """Refuses what no file can be made of, or what ends the process."""
+
+    def layers(names: list[str]) -> list[str]:
+        return [layer_names.layer_in(name, scopes) or name for name in names]
+
+    assignments = graph_contents.assignments(graph_def)
+    if assignments:
+        raise CheckError(graph_contents.refuse_assignments(layers(assignments)))
+    loops = graph_contents.loops(graph_def)
+    if loops and streams:
+        raise CheckError(graph_contents.refuse_streamed_loops(layers(loops)))
+    if loops and recipe.is_integer:
+        # The converter's process ends with a segmentation fault.
         raise CheckError(
-            loops.refusal(layers, mode, is_keras=source.kind == "keras")
+            graph_contents.refuse_loops(
+                layers(loops), recipe.quantize, source.kind == "keras"
+            )
         )
 
 
@@ -256,6 +277,11 @@ def _reason(error: Exception) -> str:
     if missing:
         names = ", ".join(dict.fromkeys(missing))
         return f"the model uses operators that TFLite does not have: {names}."
+    if "TensorListReserve" in text:
+        return (
+            "it has a loop, and its batch is open; save it with a batch of 1, "
+            "or give the .keras file."
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"loc\(.*\): ", "", (lines or [type(error).__name__])[0])[
         :300

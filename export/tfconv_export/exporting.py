@@ -180,9 +180,14 @@ def export(
     vectors = None
     if golden_dir is not None:
         vectors = golden.vectors(content, job.examples)
-    files.write_all(
-        outputs.contents(job.planned, content, result.target, vectors) | reports
+    contents = outputs.contents(
+        job.planned,
+        content,
+        result.target,
+        vectors,
+        keeps_state=result.keeps_state,
     )
+    files.write_all(contents | reports)
     return result
 
 

@@ -43,12 +43,16 @@ class TensorFacts:
 
 @dataclasses.dataclass(frozen=True)
 class OperatorFacts:
-    """One operator, with its operands (`None`: an optional one left out)."""
+    """One operator, with its operands (`None`: an optional one left out).
+
+    The intermediates are tensors that say in which scales it computes.
+    """
 
     name: str
     inputs: tuple[TensorFacts | None, ...]
     outputs: tuple[TensorFacts, ...]
     is_custom: bool = False
+    intermediates: tuple[TensorFacts, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,6 +233,9 @@ def _operator(operator, codes, tensors) -> OperatorFacts:
         ),
         outputs=tuple(tensors[index] for index in _list(operator.outputs)),
         is_custom=is_custom,
+        intermediates=tuple(
+            tensors[index] for index in _list(operator.intermediates)
+        ),
     )
 
 

@@ -4,6 +4,14 @@ import dataclasses
 from typing import Any
 
 
+# To be said wherever such a file is described.
+RESET_BEFORE_EACH_WINDOW = (
+    "an operator keeps its state from one invocation to the next: reset it "
+    "before every window, with Reset() of TFLite Micro's interpreter, and "
+    "ResetVariableTensors(), in Python reset_all_variables(), of LiteRT's"
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Check:
     """One thing that was looked at.
@@ -241,6 +249,8 @@ class ExportResult:
         scatters: pairs of what the model and the file computed.
         float_layers: the layers that were left in float.
         equalized: the layers whose channels were evened out.
+        keeps_state: whether an operator keeps its state from one invocation to
+            the next, so that the device has to reset it before every window.
         target: what the target's own tools say, or `None`.
         warnings: what did not fail, and may spoil the model all the same.
         arguments: the arguments of the export, to do it again.
@@ -266,6 +276,7 @@ class ExportResult:
     scatters: tuple[Scatter, ...] = ()
     float_layers: tuple[str, ...] = ()
     equalized: tuple[str, ...] = ()
+    keeps_state: bool = False
     target: TargetReport | None = None
     warnings: tuple[str, ...] = ()
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)

@@ -81,13 +81,14 @@ def _name(model, operator, scope: str) -> None:
     """Names what the operator computes, and what was made around it."""
     main = model.subgraphs[0]
     source, output = operator.inputs[0], operator.outputs[0]
-    named = {output: "lstm"}
+    named = {"lstm": output}
     for other in main.operators:
-        if source in other.outputs:
-            named[source] = "reversed"
-        if output in other.inputs:
-            named[other.outputs[0]] = "last"
-    for index, name in named.items():
+        kind = flatbuffer_edit.kind_of(model, other)
+        if kind == "REVERSE_V2" and source in other.outputs:
+            named["reversed"] = source
+        if kind == "STRIDED_SLICE" and output in other.inputs:
+            named["last"] = other.outputs[0]
+    for name, index in named.items():
         tensor = main.tensors[index]
         # The name of an operation that the converter made itself.
         if flatbuffer_edit.name_of(tensor).startswith("tfl."):

@@ -93,7 +93,9 @@ def convert_step(
             counterpart in the file for whole windows.
     """
     step, names = _step(source, stream)
-    content = conversion.convert(step, conversion.Recipe(), None).content
+    content = conversion.convert(
+        step, conversion.Recipe(), None, streams=True
+    ).content
     if whole is not None:
         content = streaming_twin.quantized_alike(
             content, tuple(names), whole.float_content, whole.content
