@@ -3,7 +3,6 @@
 import dataclasses
 from typing import Any
 
-
 # To be said wherever such a file is described.
 RESET_BEFORE_EACH_WINDOW = (
     "an operator keeps its state from one invocation to the next: reset it "

@@ -52,16 +52,14 @@ def _own(model, operator):
     """The quantization in which the kernel writes, if it may be another."""
     tensors = model.subgraphs[0].tensors
     kind = flatbuffer_edit.kind_of(model, operator)
+    if kind not in ("REVERSE_V2", "UNIDIRECTIONAL_SEQUENCE_LSTM"):
+        return None
+    output = tensors[operator.outputs[0]].quantization
+    if output is None or output.scale is None:
+        return None
     if kind == "REVERSE_V2":
-        own = tensors[operator.inputs[0]].quantization
-        is_quantized = own is not None and own.scale is not None
-        return own if is_quantized else None
-    is_lstm = kind == "UNIDIRECTIONAL_SEQUENCE_LSTM"
-    if not is_lstm or operator.intermediates is None:
-        return None
+        return tensors[operator.inputs[0]].quantization
     own = tensors[operator.intermediates[_OUTPUT_SCALE]].quantization
-    if own is None or own.scale is None:
-        return None
     tensors[operator.inputs[_HIDDEN]].quantization = own
     carry = tensors[operator.inputs[_CARRY]].quantization
     carry.scale = np.maximum(carry.scale, _MIN_CARRY_SCALE)
