@@ -2,8 +2,10 @@
 
 import pathlib
 import re
+import textwrap
 
 from tfconv_export.errors import UsageError
+from tfconv_export.result import RESET_BEFORE_EACH_WINDOW
 
 SUFFIXES = (".cc", ".cpp", ".cxx")
 _BYTES_PER_LINE = 12
@@ -23,7 +25,9 @@ def targets(path: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path]:
     return path, path.with_suffix(".h")
 
 
-def write(content: bytes, path: pathlib.Path) -> dict[pathlib.Path, bytes]:
+def write(
+    content: bytes, path: pathlib.Path, *, keeps_state: bool = False
+) -> dict[pathlib.Path, bytes]:
     """The text of the source file and of the header.
 
     The array is `g_NAME` and its size `g_NAME_size`, where NAME is the file's
@@ -33,6 +37,8 @@ def write(content: bytes, path: pathlib.Path) -> dict[pathlib.Path, bytes]:
     Args:
         content: bytes of the TFLite file.
         path: of the source file.
+        keeps_state: bool, whether the file has to be reset before every
+            window, which the header then says.
 
     Returns:
         From each path to its content.
@@ -50,6 +56,7 @@ def write(content: bytes, path: pathlib.Path) -> dict[pathlib.Path, bytes]:
     name = _identifier(source.stem)
     guard = f"{name.upper()}_H_"
     comment = "// A TFLite model, as C++ source. Written by tfconv-export.\n"
+    state = state_comment() if keeps_state else ""
     lines = "".join(
         "    "
         + " ".join(
@@ -65,12 +72,20 @@ def write(content: bytes, path: pathlib.Path) -> dict[pathlib.Path, bytes]:
             f"const unsigned int g_{name}_size = {len(content)};\n"
         ).encode(errors="surrogateescape"),  # The header's path may be no text.
         header: (
-            f"{comment}#ifndef {guard}\n#define {guard}\n\n"
+            f"{comment}{state}#ifndef {guard}\n#define {guard}\n\n"
             f"extern const unsigned char g_{name}[];\n"
             f"extern const unsigned int g_{name}_size;  // bytes\n\n"
             f"#endif  // {guard}\n"
         ).encode(),
     }
+
+
+def state_comment() -> str:
+    """Lines of C++ that say that the device has to reset the file's state."""
+    sentence = (
+        RESET_BEFORE_EACH_WINDOW[0].upper() + RESET_BEFORE_EACH_WINDOW[1:]
+    )
+    return "".join(f"// {line}\n" for line in textwrap.wrap(f"{sentence}.", 77))
 
 
 def _identifier(name: str) -> str:

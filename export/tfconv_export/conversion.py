@@ -10,7 +10,10 @@ import tensorflow as tf
 from tfconv import ops
 from tfconv_export import concatenations
 from tfconv_export import files
+from tfconv_export import graph_contents
 from tfconv_export import process
+from tfconv_export import recurrent
+from tfconv_export import sequence_lstm
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
@@ -22,6 +25,7 @@ from tfconv_export.quantization import float_layers
 from tfconv_export.quantization import int4
 from tfconv_export.quantization import integer_operators
 from tfconv_export.quantization import layer_names
+from tfconv_export.quantization import scales
 from tfconv_export.source import Source
 
 # Mode -> the I/O dtypes it can have, the default first.
@@ -128,6 +132,7 @@ def convert(
     examples: Examples | None,
     *,
     also_float: bool = False,
+    streams: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
     """Converts a source at a batch of 1.
@@ -137,6 +142,7 @@ def convert(
         recipe: what to make.
         examples: the representative data, for the integer modes.
         also_float: bool, whether to make the float32 file, too.
+        streams: bool, whether the file is to run hop by hop.
         progress: called with how many examples it was calibrated on.
 
     Raises:
@@ -147,15 +153,14 @@ def convert(
         item.name: tf.TensorSpec((1, *item.shape), item.dtype, name=item.name)
         for item in source.inputs
     }
-    counts, scopes, loops = [], {}, set()
+    counts, scopes, traced = [], {}, {}
 
     def serve(**inputs):
-        with ops.exporting(), layer_names.recording() as recorded:
+        with ops.exporting(), layer_names.recording(traced) as recorded:
             outputs = source.exported(inputs)
         graph = tf.compat.v1.get_default_graph()
         types = [operation.type for operation in graph.get_operations()]
         counts.append(types.count("DepthwiseConv2dNative"))
-        loops.update({"While", "StatelessWhile"} & set(types))
         scopes.update(recorded)
         return outputs
 
@@ -164,14 +169,14 @@ def convert(
         # variables unfrozen, and a file that computes NaN.
         function = tf.function(serve, autograph=False)
         concrete = function.get_concrete_function(**specs)
-        if recipe.is_integer and loops:
-            # It ends the process, with a segmentation fault.
-            raise CheckError(
-                "The model has a loop, as LSTM and GRU layers make one, and "
-                "TFLite's converter cannot quantize loops to "
-                f"{recipe.quantize}; build the layer with unroll=True, or use "
-                "--quantize=dynamic."
-            )
+        _check_graph(
+            concrete.graph.as_graph_def(),
+            recipe,
+            source,
+            # Of a step, no layer is within another.
+            {key: scopes[key] or layer.name for key, layer in traced.items()},
+            streams,
+        )
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
@@ -189,10 +194,15 @@ def convert(
             source,
             lambda: tracked(examples, "calibrating", progress),
         )
+        kernels = recurrent.kernels(traced)
+        content = sequence_lstm.mended(content, kernels)
+        if recipe.is_integer:
+            content = scales.corrected(content)
         float_content = None
         is_int4 = recipe.quantize == "int4"
         if also_float or recipe.float_layers or is_int4:
             float_content = _converted(directory, Recipe(), source, None)
+            float_content = sequence_lstm.mended(float_content, kernels)
     if is_int4:
         content = int4.with_int4_weights(content, float_content)
     known = source.kind == "keras"
@@ -210,6 +220,29 @@ def convert(
     return dataclasses.replace(
         conversion, content=content, float_tensors=names, float_layers=layers
     )
+
+
+def _check_graph(
+    graph_def, recipe: Recipe, source: Source, scopes, streams: bool
+) -> None:
+    """Refuses what no file can be made of, or what ends the process."""
+
+    def layers(names: list[str]) -> list[str]:
+        return [layer_names.layer_in(name, scopes) or name for name in names]
+
+    assignments = graph_contents.assignments(graph_def)
+    if assignments:
+        raise CheckError(graph_contents.refuse_assignments(layers(assignments)))
+    loops = graph_contents.loops(graph_def)
+    if loops and streams:
+        raise CheckError(graph_contents.refuse_streamed_loops(layers(loops)))
+    if loops and recipe.is_integer:
+        # The converter's process ends with a segmentation fault.
+        raise CheckError(
+            graph_contents.refuse_loops(
+                layers(loops), recipe.quantize, source.kind == "keras"
+            )
+        )
 
 
 def _converted(
@@ -276,6 +309,11 @@ def _reason(error: Exception) -> str:
     if missing:
         names = ", ".join(dict.fromkeys(missing))
         return f"the model uses operators that TFLite does not have: {names}."
+    if "TensorListReserve" in text:
+        return (
+            "it has a loop, and its batch is open; save it with a batch of 1, "
+            "or give the .keras file."
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return re.sub(r"loc\(.*\): ", "", (lines or [type(error).__name__])[0])[
         :300

@@ -181,7 +181,13 @@ def export(
     vectors = None
     if golden_dir is not None:
         vectors = golden.vectors(content, job.examples)
-    contents = outputs.contents(job.planned, content, result.target, vectors)
+    contents = outputs.contents(
+        job.planned,
+        content,
+        result.target,
+        vectors,
+        keeps_state=result.keeps_state,
+    )
     files.write_all(contents | reports, overwrite)
     return result
 

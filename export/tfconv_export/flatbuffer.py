@@ -31,6 +31,8 @@ class TensorFacts:
         scales: tuple of floats, empty if the tensor is not quantized.
         zero_points: tuple of ints, as many as scales.
         quantized_dimension: int, the axis that several scales belong to.
+        variable: bool, whether an operator keeps it from one invocation to
+            the next.
     """
 
     name: str
@@ -40,16 +42,21 @@ class TensorFacts:
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
     quantized_dimension: int = 0
+    variable: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class OperatorFacts:
-    """One operator, with its operands (`None`: an optional one left out)."""
+    """One operator, with its operands (`None`: an optional one left out).
+
+    The intermediates are tensors that say in which scales it computes.
+    """
 
     name: str
     inputs: tuple[TensorFacts | None, ...]
     outputs: tuple[TensorFacts, ...]
     is_custom: bool = False
+    intermediates: tuple[TensorFacts, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +106,19 @@ class Facts:
     def operator_counts(self) -> dict[str, int]:
         """Operator names and how often each occurs, in order of appearance."""
         return dict(collections.Counter(op.name for op in self.operators))
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether operators keep a state from one invocation to the next.
+
+        It is the state of a window, as that of an LSTM: whoever runs the file
+        has to reset it before every one.
+        """
+        return any(
+            tensor is not None and tensor.variable
+            for op in self.operators
+            for tensor in op.inputs
+        )
 
 
 _OPERATOR_NAMES = {
@@ -252,6 +272,10 @@ def _operator(operator, codes, tensors, reader: Reader) -> OperatorFacts:
             for index in reader.numbers(operator, "Outputs")
         ),
         is_custom=is_custom,
+        intermediates=tuple(
+            item(tensors, index)
+            for index in reader.numbers(operator, "Intermediates")
+        ),
     )
 
 
@@ -283,4 +307,5 @@ def _tensor(tensor, sizes, reader: Reader) -> TensorFacts:
         scales=tuple(scales),
         zero_points=tuple(zero_points),
         quantized_dimension=dimension,
+        variable=bool(tensor.IsVariable()),
     )

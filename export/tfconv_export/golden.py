@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfconv.streaming import Plan
+from tfconv_export import c_array
 from tfconv_export import streaming_proof
 from tfconv_export.calibration import Example
 from tfconv_export.calibration import Examples
@@ -99,13 +100,18 @@ def stream_vectors(
 
 
 def contents(
-    arrays: dict[str, np.ndarray], what: str = "the model"
+    arrays: dict[str, np.ndarray],
+    what: str = "the model",
+    *,
+    keeps_state: bool = False,
 ) -> dict[str, bytes]:
     """The vectors as files: one `.npy` each, and `golden.cc` and `golden.h`.
 
     Args:
         arrays: as from `vectors`.
         what: string, what it is that computes them.
+        keeps_state: bool, whether the file has to be reset before every
+            window, which the source then says.
 
     Returns:
         From a file's name to its content.
@@ -122,6 +128,8 @@ def contents(
         f"// What {what} computes with TFLite's reference kernels.\n"
         "// Written by tfconv-export.\n"
     )
+    if keeps_state:
+        comment += c_array.state_comment()
     declarations, definitions = [], []
     for name, array in arrays.items():
         c_type = _C_TYPES.get(array.dtype.name)

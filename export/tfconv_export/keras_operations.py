@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
+from tfconv_export import recurrent
 
 # A slope that is 1 for what is left of it. The converter leaves out 1 itself.
 MARK = 1 + 2.0**-23
@@ -18,12 +19,18 @@ _SELU_SCALE = 1.0507009873554805
 
 
 @contextlib.contextmanager
-def for_the_converter():
-    """Has Keras's layers compute what they do in those forms, for a while."""
+def for_the_converter(*, fuses_lstm: bool = True):
+    """Has Keras's layers compute what they do in those forms, for a while.
+
+    Args:
+        fuses_lstm: bool, whether an LSTM becomes one operator, which keeps its
+            state from one invocation of the file to the next.
+    """
     with (
         _replaced("numpy", add=_add, max=_maximum),
         _replaced("nn", elu=_elu, selu=_selu),
         _dilated_in_one_operation(),
+        recurrent.in_their_forms(fuses=fuses_lstm),
     ):
         yield
 

@@ -81,6 +81,7 @@ class TFLiteMicro:
         self.is_slow = True
         facts = flatbuffer.read(content)
         self.holds_states = _variables(facts) > 0
+        self._keeps_state = facts.keeps_state
         self._content, self._count = content, len(facts.inputs)
         _occupied_arena(self._content, self._count)
         self._interpreter = runtime.Interpreter.from_bytes(
@@ -132,6 +133,8 @@ class TFLiteMicro:
         Returns:
             What its outputs hold, by output name.
         """
+        if self._keeps_state:
+            self._interpreter.reset()
         for name, value in inputs.items():
             self._interpreter.set_input(value, self._inputs[name][0])
         self._interpreter.invoke()
@@ -166,6 +169,7 @@ def resolver(facts: Facts) -> str:
             f"tflite::MicroMutableOpResolver<{len(calls)}> resolver;",
             *(f"TF_LITE_ENSURE_STATUS(resolver.{call});" for call in calls),
             *_states(_variables(facts)),
+            *_window_state(facts),
         ]
     )
 
@@ -187,6 +191,15 @@ def _states(variables: int) -> list[str]:
         "//     tflite::MicroResourceVariables::Create(allocator, "
         f"{variables}));",
         "// interpreter.Reset() begins a new stream.",
+    ]
+
+
+def _window_state(facts: Facts) -> list[str]:
+    if not facts.keeps_state:
+        return []
+    return [
+        "// An operator keeps its state from one invocation to the next:",
+        "// call interpreter.Reset() before every window.",
     ]
 
 

@@ -193,6 +193,8 @@ def contents(
     target: TargetReport,
     vectors: dict[str, np.ndarray] | None,
     what: str = "the model",
+    *,
+    keeps_state: bool = False,
 ) -> dict[pathlib.Path, bytes]:
     """The file and what is made of it, by path.
 
@@ -202,6 +204,8 @@ def contents(
         target: what the target's tools made of it.
         vectors: the golden vectors, or `None`.
         what: string, what computes them.
+        keeps_state: bool, whether the file has to be reset before every
+            window, which C++ then says.
 
     Raises:
         UsageError: if a directory is where one of the files is to be, or if C
@@ -212,10 +216,14 @@ def contents(
     if planned.compiled is not None:
         deployed = found[planned.compiled] = target.compiled
     if planned.c_array is not None:
-        found |= c_arrays.write(deployed, planned.c_array)
+        found |= c_arrays.write(
+            deployed, planned.c_array, keeps_state=keeps_state
+        )
     if vectors is not None:
         found |= _inside(
-            planned.golden_dir, golden.contents(vectors, what), "golden_dir"
+            planned.golden_dir,
+            golden.contents(vectors, what, keeps_state=keeps_state),
+            "golden_dir",
         )
     return found
 

@@ -158,6 +158,7 @@ def prove(
         accuracies=accuracies,
         scatters=tuple(scatters),
         float_layers=converted.float_layers,
+        keeps_state=facts.keeps_state,
         target=target_report,
     )
     return result, facts

@@ -3,6 +3,13 @@
 import dataclasses
 from typing import Any
 
+# To be said wherever such a file is described.
+RESET_BEFORE_EACH_WINDOW = (
+    "an operator keeps its state from one invocation to the next: reset it "
+    "before every window, with Reset() of TFLite Micro's interpreter, and "
+    "ResetVariableTensors(), in Python reset_all_variables(), of LiteRT's"
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Check:
@@ -243,6 +250,8 @@ class ExportResult:
         folded: the batch normalizations that became part of other layers, or
             depthwise convolutions.
         equalized: the layers whose channels were evened out.
+        keeps_state: whether an operator keeps its state from one invocation to
+            the next, so that the device has to reset it before every window.
         target: what the target's own tools say, or `None`.
         warnings: what did not fail, and may spoil the model all the same.
         arguments: the arguments of the export, to do it again.
@@ -269,6 +278,7 @@ class ExportResult:
     float_layers: tuple[str, ...] = ()
     folded: tuple[str, ...] = ()
     equalized: tuple[str, ...] = ()
+    keeps_state: bool = False
     target: TargetReport | None = None
     warnings: tuple[str, ...] = ()
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)

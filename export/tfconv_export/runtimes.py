@@ -21,6 +21,9 @@ KERNELS = tuple(_RESOLVERS)
 class Runtime(Protocol):
     """An interpreter that has loaded a file.
 
+    What operators keep from one invocation to the next begins anew with every
+    run; see `Facts.keeps_state`. States that a streaming file holds do not.
+
     Attributes:
         name: string.
         is_slow: bool, whether its kernels take many times as long as LiteRT's.
@@ -70,11 +73,12 @@ class LiteRT:
             num_threads=1,
         )
         self._interpreter.allocate_tensors()
+        facts = flatbuffer.read(content)
+        self._keeps_state = facts.keeps_state
         keys = list(self._interpreter.get_signature_list())
         key = None
         self.holds_states = (
-            RESET in keys
-            and "READ_VARIABLE" in flatbuffer.read(content).operator_counts
+            RESET in keys and "READ_VARIABLE" in facts.operator_counts
         )
         if self.holds_states:
             self._reset = self._interpreter.get_signature_runner(RESET)
@@ -124,6 +128,8 @@ class LiteRT:
         Returns:
             What its outputs hold, by output name.
         """
+        if self._keeps_state:
+            self._interpreter.reset_all_variables()
         return self._runner(**inputs)
 
     def reset(self) -> None:

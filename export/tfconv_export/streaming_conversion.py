@@ -93,7 +93,9 @@ def convert_step(
             counterpart in the file for whole windows.
     """
     step, names = _step(source, stream)
-    content = conversion.convert(step, conversion.Recipe(), None).content
+    content = conversion.convert(
+        step, conversion.Recipe(), None, streams=True
+    ).content
     if whole is not None:
         content = streaming_twin.quantized_alike(
             content, tuple(names), whole.float_content, whole.content
@@ -167,7 +169,8 @@ def _step(source: Source, stream: Stream) -> tuple[Source, dict[str, str]]:
     ]
 
     def function(tensors: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        with for_the_converter():
+        # Nobody would reset the operator at every hop.
+        with for_the_converter(fuses_lstm=False):
             made, new = stream.step(
                 [tensors[name] for name in model_names],
                 [tensors[name] for name in inputs],

@@ -17,6 +17,8 @@ from tfconv_export.source import Source
 
 _WEIGHTY = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
+_LSTM = "UNIDIRECTIONAL_SEQUENCE_LSTM"
+
 _OF_VARIABLES = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 _FORBIDDEN = {
     **dict.fromkeys(
@@ -33,9 +35,10 @@ def warnings(
     """What does not fail, and is probably not what was wanted."""
     found = []
     weights = {
-        op.inputs[1].dtype
+        weights.dtype
         for op in facts.operators
-        if op.name in _WEIGHTY and op.inputs[1].constant
+        for weights in _weights(op)
+        if weights.constant
     }
     if recipe.quantize == "dynamic" and weights == {"float32"}:
         found.append(
@@ -252,18 +255,19 @@ def _check_arithmetic(
         if op.name == "DEQUANTIZE" and op.inputs[0].constant
     }
     problems, found = {}, {}
-    for op in facts.operators:
-        if op.name not in _WEIGHTY:
-            continue
+    pairs = [(op, w) for op in facts.operators for w in _weights(op)]
+    for op, weights in pairs:
         is_kept = op.outputs[0].name in float_tensors
         mode = "none" if is_kept else recipe.quantize
-        if mode == "int4" and op.name == "FULLY_CONNECTED":
+        if mode == "int4" and op.name in ("FULLY_CONNECTED", _LSTM):
             mode = "int8"
         wanted, allowed = _ARITHMETIC[mode]
-        inputs, weights = op.inputs[:2]
+        inputs = op.inputs[0]
         weights = unpacked.get(weights, weights)
         found[f"{inputs.dtype} by {weights.dtype}"] = None
-        too_small = np.prod(weights.shape) < _MIN_DYNAMIC_WEIGHTS
+        # The converter quantizes all of an operator's, or none.
+        smallest = min(np.prod(other.shape) for other in _weights(op))
+        too_small = smallest < _MIN_DYNAMIC_WEIGHTS
         is_left = recipe.quantize == "dynamic" and weights.dtype == "float32"
         if (
             inputs.dtype != wanted
@@ -271,6 +275,8 @@ def _check_arithmetic(
             or (weights.constant and is_left and not too_small)
         ):
             problems[f"{op.name} is {inputs.dtype} by {weights.dtype}"] = None
+        if op.name == _LSTM and not _has_its_own_scale(op):
+            problems[f"{op.name} has another scale than its kernel"] = None
     for op in biases.in_other_scales(facts):
         problems[
             f"the bias of {op.name} to {op.outputs[0].name} is not in the "
@@ -281,6 +287,23 @@ def _check_arithmetic(
         not problems,
         "; ".join(problems) or ", ".join(found) or "no weights",
     )
+
+
+def _weights(op: OperatorFacts) -> tuple[TensorFacts, ...]:
+    """Those of an operator that has many, and spends its time on them."""
+    if op.name == _LSTM:
+        # Of the input and of the output before, for each of four gates.
+        return tuple(weights for weights in op.inputs[1:9] if weights)
+    return op.inputs[1:2] if op.name in _WEIGHTY else ()
+
+
+def _has_its_own_scale(lstm: OperatorFacts) -> bool:
+    """The kernel writes in the scale of an intermediate tensor."""
+    (output,) = lstm.outputs
+    if not output.scales:
+        return True
+    *_, own = lstm.intermediates
+    return (output.scales, output.zero_points) == (own.scales, own.zero_points)
 
 
 def _check_integer_only(

@@ -110,7 +110,7 @@ def test_custom_operator_has_its_own_name():
 
 
 def test_operators_inside_of_a_loop_are_counted(tmp_path):
-    model = models.sequential((20, 4), keras.layers.LSTM(3))
+    model = models.sequential((20, 4), keras.layers.LSTM(3, activation="relu"))
     path = tmp_path / "model.tflite"
     tfconv_export.export(model, path)
     counts = flatbuffer.read(path.read_bytes()).operator_counts

@@ -198,7 +198,9 @@ class _Editor:
     def _operand(self, index: int, float_index: int) -> int:
         constant = self._float_tensors[float_index]
         buffer = self._float_model.buffers[constant.buffer]
-        if buffer.data is not None and len(buffer.data):
+        has_values = buffer.data is not None and len(buffer.data) > 0
+        # What an operator keeps from one invocation to the next is its own.
+        if has_values or constant.isVariable:
             self._model.buffers.append(buffer)
             constant = copy.copy(constant)
             constant.buffer = len(self._model.buffers) - 1

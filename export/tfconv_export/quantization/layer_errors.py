@@ -92,6 +92,8 @@ class _Run:
         }
 
     def run(self, example: dict[str, np.ndarray]) -> None:
+        if self.facts.keeps_state:
+            self._interpreter.reset_all_variables()
         self._runner(
             **{
                 name: quantize(value, self._inputs[name])

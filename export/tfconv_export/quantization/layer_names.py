@@ -15,7 +15,7 @@ _WEIGHTY = re.compile(r"conv|depthwise|matmul|einsum", re.IGNORECASE)
 
 
 @contextlib.contextmanager
-def recording():
+def recording(layers: dict[str, keras.Layer]):
     """Notes, while a Keras model is traced, in which scope each layer is.
 
     TensorFlow adds numbers to the layers' names, so that a scope's name alone
@@ -35,6 +35,7 @@ def recording():
             parent = scopes.get(scope.rpartition("/")[0])
             names = [] if parent is None else [parent, self.name]
             scopes[scope] = "/".join(filter(None, names))
+            layers[scope] = self
         return original(self, *args, **kwargs)
 
     keras.Operation.__call__ = call
@@ -66,7 +67,7 @@ def layer_of(
     ]
     segments.sort(key=lambda name: not _is_weighty(name, operator))
     for segment in segments:
-        layer = _layer_in(segment, scopes)
+        layer = layer_in(segment, scopes)
         if layer:
             return layer
     for signature in facts.signatures:
@@ -91,7 +92,8 @@ def _is_weighty(segment: str, operator: OperatorFacts) -> bool:
     return is_weighty and bool(_WEIGHTY.search(segment.rpartition("/")[2]))
 
 
-def _layer_in(segment: str, scopes: dict[str, str]) -> str:
+def layer_in(segment: str, scopes: dict[str, str]) -> str:
+    """The layer that a name in a graph belongs to; empty if it says none."""
     parts = segment.split("/")
     if scopes:
         for length in range(len(parts), 0, -1):

@@ -28,6 +28,7 @@ A key is never removed and never changes its meaning without a new
 | `folded` | list of strings, the batch normalizations that became part of \
 other layers, or depthwise convolutions |
 | `equalized` | list of strings, the layers whose channels were evened out |
+| `keeps_state` | bool, whether the file has to be reset before every window |
 | `target` | `TargetReport` without `compiled`, or `null` |
 | `warnings` | list of strings |
 | `arguments` | object from an argument of the export to its value |
@@ -49,8 +50,8 @@ alike. Their attributes are part of the schema. `file` has:
 | `subgraphs` | int, how many |
 | `description` | string |
 | `metadata` | object from a name to the size in bytes |
-| `operators` | list of `{name, is_custom, inputs, outputs}`; the operands \
-are `flatbuffer.TensorFacts`, or `null` if left out |"""
+| `operators` | list of `{name, is_custom, inputs, outputs, intermediates}`; \
+the operands are `flatbuffer.TensorFacts`, or `null` if left out |"""
 
 import dataclasses
 import json

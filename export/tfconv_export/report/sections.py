@@ -25,6 +25,7 @@ from tfconv_export.report.text import size
 from tfconv_export.report.text import sqnr_color
 from tfconv_export.report.text import tensor_bytes
 from tfconv_export.report.text import worst_layers
+from tfconv_export.result import RESET_BEFORE_EACH_WINDOW
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
 from tfconv_export.result import TargetReport
@@ -338,7 +339,10 @@ def interface(
     if not rows:
         return _NOTHING
     columns = ["", "name", "shape", "dtype", "real value"]
-    return section(title, table(columns, rows, keep=[2, 4]))
+    parts = [table(columns, rows, keep=[2, 4])]
+    if isinstance(result, ExportResult) and result.keeps_state:
+        parts.append(element("p", f"State: {RESET_BEFORE_EACH_WINDOW}."))
+    return section(title, *parts)
 
 
 def data(result: ExportResult) -> Markup:

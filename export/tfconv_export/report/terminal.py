@@ -26,6 +26,7 @@ from tfconv_export.report.text import percent
 from tfconv_export.report.text import shape
 from tfconv_export.report.text import size
 from tfconv_export.report.text import worst_layers
+from tfconv_export.result import RESET_BEFORE_EACH_WINDOW
 from tfconv_export.result import Check
 from tfconv_export.result import ExportResult
 from tfconv_export.streaming_result import StreamingResult
@@ -88,6 +89,8 @@ def print_table(
         _show(console, f"folded: {', '.join(result.folded)}")
     if result.equalized:
         _show(console, f"equalized: {', '.join(result.equalized)}")
+    if result.keeps_state:
+        _show(console, f"state: {RESET_BEFORE_EACH_WINDOW}")
     if result.target is not None:
         _print_target(result, console)
     for warning in result.warnings:
@@ -238,6 +241,8 @@ def print_facts(
         f"constants; {len(facts.operators)} operators in {facts.subgraphs} "
         f"subgraph{'s' * (facts.subgraphs != 1)}",
     )
+    if facts.keeps_state:
+        _show(console, f"state: {RESET_BEFORE_EACH_WINDOW}")
     if facts.description:
         _show_line(console, f"description: {facts.description}")
     for name, count in itertools.islice(facts.metadata.items(), _MOST_ROWS):
