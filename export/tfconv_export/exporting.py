@@ -179,7 +179,7 @@ def export(
     content = converted.content
     vectors = None
     if golden_dir is not None:
-        vectors = golden.vectors(content, job.examples)
+        vectors = golden.vectors(content, target, job.examples)
     files.write_all(
         outputs.contents(job.planned, content, result.target, vectors) | reports
     )

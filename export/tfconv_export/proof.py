@@ -13,6 +13,7 @@ from tfconv_export import flatbuffer
 from tfconv_export import metadata
 from tfconv_export import micro
 from tfconv_export import targets
+from tfconv_export import twins
 from tfconv_export import verification
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Conversion
@@ -27,6 +28,7 @@ from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.runtimes import Runtime
+from tfconv_export.runtimes import wrong_in_reference
 from tfconv_export.source import Source
 
 
@@ -110,18 +112,19 @@ def prove(
     facts = flatbuffer.read(content)
     inputs, outputs = (endpoints(facts, kind) for kind in ("inputs", "outputs"))
     checks = verification.inspect(facts, recipe, source, converted)
-    runtimes, problems = _runtimes(content, target)
+    runtimes, problems = _runtimes(content, facts, target)
     checks += problems
-    agreements, scatters, twins = [], [], []
+    agreements, scatters, computed = [], [], {}
     if runtimes:
         try:
-            agreements, scatters, twins = comparison.compare(
-                runtimes, source, examples, progress, recipe.quantize
+            agreements, scatters, computed = comparison.compare(
+                runtimes, source, examples, progress
             )
         except (RuntimeError, ValueError) as error:
             checks.append(Check("runs", False, _first_line(error)))
     checks += comparison.judge(agreements, recipe, facts, min_sqnr_db)
-    checks += twins
+    slow = comparison.slow_sample(examples)
+    checks += twins.judge(computed, runtimes, slow, converted, recipe.quantize)
     accuracies = ()
     if evaluation is not None and agreements:
         output = evaluations.classes_output(outputs)
@@ -136,7 +139,7 @@ def prove(
     checks += evaluations.judge(accuracies, max_accuracy_drop)
     progress(f"asking {target}", 0, None)
     target_report, target_checks = targets.judge(
-        target, content, facts, require_npu
+        target, content, facts, require_npu, converted.scopes
     )
     result = ExportResult(
         model=source.origin,
@@ -212,7 +215,9 @@ def read_labels(labels: "os.PathLike | str | Sequence[str]") -> tuple[str, ...]:
     return names
 
 
-def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
+def _runtimes(
+    content: bytes, facts: Facts, target: str
+) -> tuple[list[Runtime], list[Check]]:
     """The file on every interpreter, and a failed check for each that cannot.
 
     XNNPACK is what phones run, the reference kernels what TFLite Micro does.
@@ -220,6 +225,11 @@ def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
     runtimes: list[Runtime] = []
     problems = []
     for kernels in ("xnnpack", "builtin", "reference"):
+        wrong = kernels == "reference" and wrong_in_reference(facts)
+        if wrong:
+            reason = f"{wrong}; not compared there"
+            problems.append(Check(f"runs on LiteRT {kernels}", True, reason))
+            continue
         try:
             runtimes.append(LiteRT(content, kernels))
         except (RuntimeError, ValueError) as error:
