@@ -179,7 +179,9 @@ def _cause(
         other
         for other in agreements
         if other.output == agreement.output
-        and other.sqnr_db >= agreement.sqnr_db + MAX_KERNEL_DIFFERENCE_DB
+        # It is not where the model computes nothing but zeros.
+        and np.isfinite(agreement.sqnr_db)
+        and other.sqnr_db > agreement.sqnr_db + MAX_KERNEL_DIFFERENCE_DB
     ]
     if others:
         names = ", ".join(

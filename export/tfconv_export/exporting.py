@@ -226,6 +226,7 @@ def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
         recipe,
         converted,
         job.examples,
+        layers=layers,
         evaluation=job.evaluation,
         target=request.target,
         require_npu=request.require_npu,

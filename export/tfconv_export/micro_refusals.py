@@ -115,14 +115,14 @@ def _dtype(operator: OperatorFacts) -> str:
 
 def _remedy(operator: OperatorFacts, dtype: str, layer: str) -> str:
     shape = operator.inputs[0].shape
-    if dtype == "int16" and operator.name == "REDUCE_MAX" and len(shape) == 3:
-        return (
-            f"over time, MaxPooling1D({shape[1]}) and Flatten compute the "
-            "same; or choose --quantize=int8"
+    if dtype not in ("int8", "int16") or operator.outputs[0].dtype != dtype:
+        return "replace the layer, or choose --target=litert"
+    remedy = (
+        f"pass --float_layers='{layer}' (with --stream_hop, --quantize=none), "
+        "or replace the layer"
+    )
+    if operator.name == "REDUCE_MAX" and len(shape) == 3:
+        remedy += (
+            f": MaxPooling1D({shape[1]}) and Flatten compute the same over time"
         )
-    # Its kernels of other types are in int8 for int16, in float32 for int8.
-    if dtype == "int16":
-        return "choose --quantize=int8, or replace the layer"
-    if dtype == "int8" and operator.outputs[0].dtype == "int8":
-        return f"pass --float_layers='{layer}', or replace the layer"
-    return "replace the layer, or choose --target=litert"
+    return remedy

@@ -26,6 +26,7 @@ from tfconv_export.progress import silent
 from tfconv_export.result import Check
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
+from tfconv_export.result import LayerError
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.runtimes import Runtime
 from tfconv_export.runtimes import wrong_in_reference
@@ -80,6 +81,7 @@ def prove(
     converted: Conversion,
     examples: Examples,
     *,
+    layers: Sequence[LayerError] = (),
     evaluation: Examples | None = None,
     target: str = "litert",
     require_npu: bool = False,
@@ -94,6 +96,7 @@ def prove(
         recipe: what was asked for.
         converted: what the converter made of it.
         examples: what to compare the two on.
+        layers: what is known of its layers; see `layer_errors.compare`.
         evaluation: examples with labels, or `None`.
         target: string, one of `targets.TARGETS`.
         require_npu: whether every operator must run on the NPU.
@@ -112,7 +115,7 @@ def prove(
     facts = flatbuffer.read(content)
     inputs, outputs = (endpoints(facts, kind) for kind in ("inputs", "outputs"))
     checks = verification.inspect(facts, recipe, source, converted)
-    runtimes, problems = _runtimes(content, facts, target)
+    runtimes, problems = _runtimes(content, facts, layers, target)
     checks += problems
     agreements, scatters, computed = [], [], {}
     if runtimes:
@@ -216,7 +219,7 @@ def read_labels(labels: "os.PathLike | str | Sequence[str]") -> tuple[str, ...]:
 
 
 def _runtimes(
-    content: bytes, facts: Facts, target: str
+    content: bytes, facts: Facts, layers: Sequence[LayerError], target: str
 ) -> tuple[list[Runtime], list[Check]]:
     """The file on every interpreter, and a failed check for each that cannot.
 
@@ -239,6 +242,8 @@ def _runtimes(
             reason = _first_line(error)
             if missing:
                 reason = f"LiteRT has no {kernels} kernel for this {missing[1]}"
+            elif "XNNPACK" in reason:
+                reason = _dead_layers(layers) or reason
             # Phones do not run them: they stand in for a microcontroller.
             passed = bool(missing) and kernels == "reference"
             if passed:
@@ -248,6 +253,19 @@ def _runtimes(
         with contextlib.suppress(CheckError):  # which `targets.judge` tells
             runtimes.append(micro.TFLiteMicro(content))
     return runtimes, problems
+
+
+def _dead_layers(layers: Sequence[LayerError]) -> str:
+    """A sentence on a layer whose numbers XNNPACK cannot scale, or nothing."""
+    for layer in layers:
+        if layer.operator != "INPUT" and layer.minimum == layer.maximum == 0:
+            return (
+                f"XNNPACK does not take layer {layer.layer}, which computes 0 "
+                "everywhere on the representative data: give data on which it "
+                f"does not, pass --float_layers='{layer.layer}', or build the "
+                "model without it"
+            )
+    return ""
 
 
 def _first_line(error: Exception) -> str:
