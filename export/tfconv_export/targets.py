@@ -148,13 +148,12 @@ def _check_cpu(report: TargetReport, scopes: dict[str, str]) -> None:
     if not micro.is_installed():
         return
     model = flatbuffer_edit.read(report.compiled)
-    content = excerpt.excerpt(
-        model,
+    content = excerpt.Excerpts(model).file(
         [
             operator
             for operator in model.subgraphs[0].operators
             if not model.operatorCodes[operator.opcodeIndex].customCode
-        ],
+        ]
     )
     micro.check_runs(content, flatbuffer.read(content), scopes)
 

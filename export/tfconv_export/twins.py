@@ -6,6 +6,7 @@ compute the same.
 """
 
 import dataclasses
+from collections.abc import Collection
 from collections.abc import Sequence
 
 import numpy as np
@@ -13,7 +14,7 @@ from ai_edge_litert import interpreter as litert
 
 from tfconv_export import excerpt
 from tfconv_export import flatbuffer
-from tfconv_export.calibration import Examples
+from tfconv_export.calibration import Example
 from tfconv_export.conversion import Conversion
 from tfconv_export.quantization import flatbuffer_edit
 from tfconv_export.quantization.layer_names import layer_of
@@ -30,13 +31,16 @@ MAX_FLOAT_ERROR = 1e-5
 
 _MAX_ERROR_OF_DTYPE = {"int8": 1 / 255, "uint8": 1 / 255, "int16": 1 / 4096}
 
+# Far more than an operator needs; pages that nothing touches cost none.
+_LARGE_ARENA = 1 << 28
+
 Outputs = dict[str, np.ndarray]
 
 
 def judge(
     computed: dict[str, list[Outputs]],
     runtimes: Sequence[Runtime],
-    examples: Examples,
+    examples: Collection[Example],
     converted: Conversion,
     quantize: str,
 ) -> list[Check]:
@@ -123,7 +127,7 @@ def _compare(
 
 def _by_operator(
     micro: Runtime,
-    examples: Examples,
+    examples: Collection[Example],
     computed: list[Outputs],
     converted: Conversion,
 ) -> Check:
@@ -144,16 +148,17 @@ def _judge_operators(name, micro, examples, computed, converted) -> Check:
     facts = flatbuffer.read(converted.content)
     model = flatbuffer_edit.read(converted.content)
     main = model.subgraphs[0]
+    excerpts = excerpt.Excerpts(model)
     values = _inputs(micro, examples, facts, main)
     last_use = {
         index: number
         for number, operator in enumerate(main.operators)
-        for index in excerpt.taken(model, [operator])
+        for index in excerpts.taken([operator])
     }
     worst = None
     for number, operator in enumerate(main.operators):
-        piece = excerpt.excerpt(model, [operator])
-        given = [values[i] for i in excerpt.taken(model, [operator])]
+        piece = excerpts.file([operator])
+        given = [values[index] for index in excerpts.taken([operator])]
         expected, found = [], []
         pair = _Reference(piece), _Micro(piece, len(operator.outputs))
         for example in range(len(examples)):
@@ -248,7 +253,7 @@ class _Micro:
         from tflite_micro.python.tflite_micro import runtime
 
         self._interpreter = runtime.Interpreter.from_bytes(
-            content, arena_size=1 << 28
+            content, arena_size=_LARGE_ARENA
         )
         self._outputs = outputs
 
