@@ -210,6 +210,7 @@ def _call(operator: flatbuffer.OperatorFacts) -> str:
 
 
 def is_installed() -> bool:
+    """Says whether TFLite Micro is there."""
     return importlib.util.find_spec("tflite_micro") is not None
 
 

@@ -22,7 +22,7 @@ KERNELS = tuple(_RESOLVERS)
 # every runtime. These are not what they should be, by what they make.
 WRONG_IN_REFERENCE = {
     ("SUM", "int8"): "adds up int8 as if it were uint8",
-    ("SUM", "int16"): "adds up int16 as if it were uint8",
+    ("SUM", "int16"): "computes noise in int16",
     ("RSQRT", "int16"): "keeps 9 bits of int16",
 }
 WRONG_EVERYWHERE = {

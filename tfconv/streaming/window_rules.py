@@ -113,7 +113,7 @@ def slicing(call: Call) -> Treatment:
 def box(call: Call) -> Treatment:
     """A slice that is given by where it begins and by its shape."""
     starts = _argument(call, "start_indices")
-    if not isinstance(starts, (tuple, list)):
+    if len(call.inputs) > 1 or not isinstance(starts, (tuple, list)):
         return unknown(call)
     ends = zip(starts, call.operation.shape, strict=True)
     parts = [
