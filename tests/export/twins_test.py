@@ -53,10 +53,12 @@ def run(model: keras.Model) -> Run:
 @pytest.fixture(scope="module")
 def deep():
     layers = [
-        keras.layers.Dense(16, activation="relu", name=f"dense_{number}")
+        keras.layers.Dense(16, activation="relu", name=f"layer_{number}")
         for number in range(6)
     ]
-    return run(models.sequential((8,), *layers, keras.layers.Dense(4)))
+    return run(
+        models.sequential((8,), *layers, keras.layers.Dense(4, name="last"))
+    )
 
 
 def test_step_of_difference_in_each_layer_is_no_fault(deep):
@@ -88,7 +90,7 @@ def test_layer_that_differs_by_two_steps_fails_by_its_name(deep, monkeypatch):
     monkeypatch.setattr(twins, "_Micro", Wrong)
     check = deep.check()
     assert not check.passed
-    assert "FULLY_CONNECTED of dense_3_1 differs by" in check.detail
+    assert "FULLY_CONNECTED of layer_3_1 differs by" in check.detail
 
 
 def test_fault_that_only_the_whole_file_has_fails(deep):
