@@ -165,8 +165,8 @@ ARGUMENTS = [
     _string(
         "golden_dir",
         None,
-        "A directory to write golden vectors to: inputs, and what TFLite's "
-        "reference kernels compute of them, as .npy and C++.",
+        "A directory to write golden vectors to: inputs, and what reference "
+        "kernels compute of them, as .npy and C++.",
     ),
     _string(
         "c_array",

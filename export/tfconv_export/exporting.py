@@ -180,7 +180,7 @@ def export(
     content = converted.content
     vectors = None
     if golden_dir is not None:
-        vectors = golden.vectors(content, job.examples)
+        vectors = golden.vectors(content, target, job.examples)
     contents = outputs.contents(
         job.planned,
         content,
@@ -232,6 +232,7 @@ def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
         recipe,
         converted,
         job.examples,
+        layers=layers,
         evaluation=job.evaluation,
         target=request.target,
         require_npu=request.require_npu,

@@ -9,12 +9,15 @@ import numpy as np
 
 from tfconv.streaming import Plan
 from tfconv_export import c_array
+from tfconv_export import flatbuffer
 from tfconv_export import streaming_proof
 from tfconv_export.calibration import Example
 from tfconv_export.calibration import Examples
+from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.micro import TFLiteMicro
 from tfconv_export.runtimes import LiteRT
+from tfconv_export.runtimes import wrong_in_reference
 from tfconv_export.streaming_result import StreamingState
 
 COUNT = 8
@@ -34,22 +37,26 @@ _C_TYPES = {
 
 
 def vectors(
-    content: bytes, examples: Examples, count: int = COUNT
+    content: bytes, target: str, examples: Examples, count: int = COUNT
 ) -> dict[str, np.ndarray]:
-    """Runs a file with reference kernels: LiteRT's, or else TFLite Micro's.
+    """Runs a file with reference kernels.
 
-    Both compute the same; XNNPACK and the optimized kernels
-    round otherwise, by up to 3 steps of an int8 output.
+    Those are what a device computes; XNNPACK and the optimized kernels round
+    otherwise, by up to 3 steps of an int8 output.
 
     Args:
         content: bytes of the file.
+        target: string, one of `targets.TARGETS`.
         examples: what to run it on; at most `count`, evenly spread.
 
     Returns:
         Arrays of shape `(n, *shape)`, in the dtypes of the file's inputs and
         outputs, by `input_NAME` and `output_NAME`.
+
+    Raises:
+        UsageError: if there are no reference kernels for the file.
     """
-    runtime = _on_reference_kernels(content)
+    runtime = _runtime(content, target)
     found: dict[str, list] = {}
     for example in itertools.islice(examples.sample(count), count):
         inputs = runtime.stored(example)
@@ -60,24 +67,18 @@ def vectors(
     return {name: np.stack(values) for name, values in found.items()}
 
 
-def _on_reference_kernels(content: bytes) -> LiteRT | TFLiteMicro:
-    try:
-        return LiteRT(content, "reference")
-    except (RuntimeError, ValueError):
-        # It lacks some, such as ELU, that TFLite Micro has.
-        return TFLiteMicro(content)
-
-
 def stream_vectors(
     content: bytes,
+    target: str,
     states: Sequence[StreamingState],
     plan: Plan,
     signal: Example,
 ) -> dict[str, np.ndarray]:
-    """Runs a streaming file with LiteRT's reference kernels from a reset on.
+    """Runs a streaming file with reference kernels from a reset on.
 
     Args:
         content: bytes of the file.
+        target: string, one of `targets.TARGETS`.
         states: those that are inputs and outputs.
         plan: of the stream.
         signal: frames `(1, t, c)` by input.
@@ -85,8 +86,11 @@ def stream_vectors(
     Returns:
         As `vectors`, one hop after the other, with `COUNT` of full windows if
         the signal is long enough.
+
+    Raises:
+        UsageError: if there are no reference kernels for the file.
     """
-    runtime = _on_reference_kernels(content)
+    runtime = _runtime(content, target)
     found: dict[str, list] = {}
     hops = itertools.islice(
         streaming_proof.hops(runtime, plan, states, signal),
@@ -97,6 +101,29 @@ def stream_vectors(
             for name, value in values.items():
                 found.setdefault(f"{kind}_{name}", []).append(value[0].copy())
     return {name: np.stack(values) for name, values in found.items()}
+
+
+def _runtime(content: bytes, target: str) -> LiteRT | TFLiteMicro:
+    """TFLite Micro, where it is the target or where LiteRT's kernels fail."""
+    if target == "micro":
+        return TFLiteMicro(content)
+    reason = wrong_in_reference(flatbuffer.read(content))
+    if not reason:
+        try:
+            return LiteRT(content, "reference")
+        except (RuntimeError, ValueError):
+            reason = "LiteRT lacks a reference kernel for this file"
+    remedy = "leave it out"
+    try:
+        return TFLiteMicro(content)
+    except UsageError:
+        remedy = (
+            "install TFLite Micro, which stands in (pip install "
+            "'tfconv[micro]'), or leave it out"
+        )
+    except CheckError:
+        reason += ", and TFLite Micro does not run it"
+    raise UsageError(f"--golden_dir cannot be written: {reason}; {remedy}.")
 
 
 def contents(
@@ -125,7 +152,7 @@ def contents(
         np.save(buffer, array)
         files[f"{name.replace('/', '_')}.npy"] = buffer.getvalue()
     comment = (
-        f"// What {what} computes with TFLite's reference kernels.\n"
+        f"// What {what} computes with reference kernels.\n"
         "// Written by tfconv-export.\n"
     )
     if keeps_state:

@@ -3,13 +3,13 @@
 import functools
 import importlib.util
 import re
-import signal
 import subprocess
 import sys
 
 import numpy as np
 
 from tfconv_export import flatbuffer
+from tfconv_export import micro_refusals
 from tfconv_export import runtimes
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
@@ -57,6 +57,7 @@ class TFLiteMicro:
 
     Args:
         content: bytes of a TFLite file.
+        scopes: `Conversion.scopes`, by which a message names layers.
 
     Attributes:
         name: string.
@@ -73,7 +74,7 @@ class TFLiteMicro:
         UsageError: if it is not installed.
     """
 
-    def __init__(self, content: bytes):
+    def __init__(self, content: bytes, scopes: dict[str, str] | None = None):
         check_installed()
         from tflite_micro.python.tflite_micro import runtime
 
@@ -83,7 +84,7 @@ class TFLiteMicro:
         self.holds_states = _variables(facts) > 0
         self._keeps_state = facts.keeps_state
         self._content, self._count = content, len(facts.inputs)
-        _occupied_arena(self._content, self._count)
+        check_runs(content, facts, scopes)
         self._interpreter = runtime.Interpreter.from_bytes(
             content, arena_size=_LARGE_ARENA
         )
@@ -106,11 +107,7 @@ class TFLiteMicro:
             Real numbers (float32, or the output's own dtype if it is not
             quantized) by output name.
         """
-        outputs = self.invoke(self.stored(inputs))
-        return {
-            name: runtimes.dequantize(outputs[name], details)
-            for name, (_, details) in self._outputs.items()
-        }
+        return self.real(self.invoke(self.stored(inputs)))
 
     def step(self, output: str) -> float | None:
         """The step of an output's quantization; `None` if it has none."""
@@ -122,6 +119,13 @@ class TFLiteMicro:
         return {
             name: runtimes.quantize(np.asarray(value), self._inputs[name][1])
             for name, value in inputs.items()
+        }
+
+    def real(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What the file's outputs hold as real numbers."""
+        return {
+            name: runtimes.dequantize(value, self._outputs[name][1])
+            for name, value in outputs.items()
         }
 
     def invoke(self, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -218,13 +222,39 @@ def _call(operator: flatbuffer.OperatorFacts) -> str:
     return f"{method(operator.name)}()"
 
 
+def is_installed() -> bool:
+    """Says whether TFLite Micro is there."""
+    return importlib.util.find_spec("tflite_micro") is not None
+
+
 def check_installed() -> None:
     """Raises a `UsageError` if TFLite Micro is not installed."""
-    if importlib.util.find_spec("tflite_micro") is None:
+    if not is_installed():
         raise UsageError(
             "--target=micro needs the package tflite-micro, which exists for "
             "Linux on x86-64: pip install 'tfconv[micro]'."
         )
+
+
+def check_runs(
+    content: bytes, facts: Facts, scopes: dict[str, str] | None = None
+) -> None:
+    """Raises a `CheckError` that names the layer if a file does not run.
+
+    Args:
+        content: bytes of the file.
+        facts: what is in it.
+        scopes: `Conversion.scopes`, by which the message names layers.
+    """
+    try:
+        _occupied_arena(content, len(facts.inputs))
+    except _DoesNotRun as error:
+        (failed,) = error.args
+        raise CheckError(
+            micro_refusals.sentence(
+                failed.returncode, failed.stderr, facts, scopes or {}
+            )
+        ) from None
 
 
 def _places(
@@ -247,18 +277,22 @@ def _places(
     }
 
 
+class _DoesNotRun(Exception):
+    """A run that failed, as its first argument."""
+
+
 # A file is loaded to be compared and to be judged.
 @functools.lru_cache(maxsize=4)
 def _occupied_arena(content: bytes, inputs: int) -> int:
     """How many bytes of a large arena a file with `inputs` inputs occupies.
 
     Raises:
-        CheckError: if it does not run.
+        _DoesNotRun: if it does not run.
     """
     plenty = _probe(content, inputs, _LARGE_ARENA)
     recorded = re.search(r"Arena allocation total (\d+) bytes", plenty.stderr)
     if plenty.returncode or not recorded:
-        raise CheckError(_reason(plenty))
+        raise _DoesNotRun(plenty)
     return int(recorded[1])
 
 
@@ -302,19 +336,3 @@ def _probe(
     )
     done.stderr = done.stderr.decode(errors="replace")
     return done
-
-
-def _reason(failed: subprocess.CompletedProcess) -> str:
-    missing = re.search(r"Didn't find op for \w+ opcode '(.+?)'", failed.stderr)
-    if missing:
-        return (
-            f"TFLite Micro has no operator {missing[1]}; replace the layer "
-            "that needs it, or choose --target=litert."
-        )
-    if failed.returncode < 0:
-        name = signal.Signals(-failed.returncode).name
-        return f"TFLite Micro crashes on this file ({name})."
-    lines = failed.stderr.partition("Traceback")[0].splitlines()
-    words = [re.sub(r"^tensorflow/\S+ ", "", line.strip()) for line in lines]
-    said = "; ".join(word.rstrip(".") for word in words if word)
-    return f"TFLite Micro does not run this file: {said[:300]}."

@@ -14,6 +14,7 @@ from tfconv_export import flatbuffer
 from tfconv_export import metadata
 from tfconv_export import micro
 from tfconv_export import targets
+from tfconv_export import twins
 from tfconv_export import verification
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Conversion
@@ -26,8 +27,10 @@ from tfconv_export.progress import silent
 from tfconv_export.result import Check
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
+from tfconv_export.result import LayerError
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.runtimes import Runtime
+from tfconv_export.runtimes import wrong_in_reference
 from tfconv_export.source import Source
 
 
@@ -79,6 +82,7 @@ def prove(
     converted: Conversion,
     examples: Examples,
     *,
+    layers: Sequence[LayerError] = (),
     evaluation: Examples | None = None,
     target: str = "litert",
     require_npu: bool = False,
@@ -93,6 +97,7 @@ def prove(
         recipe: what was asked for.
         converted: what the converter made of it.
         examples: what to compare the two on.
+        layers: what is known of its layers; see `layer_errors.compare`.
         evaluation: examples with labels, or `None`.
         target: string, one of `targets.TARGETS`.
         require_npu: whether every operator must run on the NPU.
@@ -111,18 +116,19 @@ def prove(
     facts = flatbuffer.read(content)
     inputs, outputs = (endpoints(facts, kind) for kind in ("inputs", "outputs"))
     checks = verification.inspect(facts, recipe, source, converted)
-    runtimes, problems = _runtimes(content, target)
+    runtimes, problems = _runtimes(content, facts, layers, target)
     checks += problems
-    agreements, scatters, twins = [], [], []
+    agreements, scatters, computed = [], [], {}
     if runtimes:
         try:
-            agreements, scatters, twins = comparison.compare(
-                runtimes, source, examples, progress, recipe.quantize
+            agreements, scatters, computed = comparison.compare(
+                runtimes, source, examples, progress
             )
         except (RuntimeError, ValueError) as error:
             checks.append(Check("runs", False, _first_line(error)))
     checks += comparison.judge(agreements, recipe, facts, min_sqnr_db)
-    checks += twins
+    slow = comparison.slow_sample(examples)
+    checks += twins.judge(computed, runtimes, slow, converted, recipe.quantize)
     accuracies = ()
     if evaluation is not None and agreements:
         output = evaluations.classes_output(outputs)
@@ -137,7 +143,7 @@ def prove(
     checks += evaluations.judge(accuracies, max_accuracy_drop)
     progress(f"asking {target}", 0, None)
     target_report, target_checks = targets.judge(
-        target, content, facts, require_npu
+        target, content, facts, require_npu, converted.scopes
     )
     result = ExportResult(
         model=source.origin,
@@ -205,7 +211,9 @@ def read_labels(labels: "os.PathLike | str | Sequence[str]") -> tuple[str, ...]:
     return names
 
 
-def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
+def _runtimes(
+    content: bytes, facts: Facts, layers: Sequence[LayerError], target: str
+) -> tuple[list[Runtime], list[Check]]:
     """The file on every interpreter, and a failed check for each that cannot.
 
     XNNPACK is what phones run, the reference kernels what TFLite Micro does.
@@ -213,6 +221,11 @@ def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
     runtimes: list[Runtime] = []
     problems = []
     for kernels in ("xnnpack", "builtin", "reference"):
+        wrong = kernels == "reference" and wrong_in_reference(facts)
+        if wrong:
+            reason = f"{wrong}; not compared there"
+            problems.append(Check(f"runs on LiteRT {kernels}", True, reason))
+            continue
         try:
             runtimes.append(LiteRT(content, kernels))
         except (RuntimeError, ValueError) as error:
@@ -222,6 +235,8 @@ def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
             reason = _first_line(error)
             if missing:
                 reason = f"LiteRT has no {kernels} kernel for this {missing[1]}"
+            elif "XNNPACK" in reason:
+                reason = _dead_layers(layers) or reason
             # Phones do not run them: they stand in for a microcontroller.
             passed = bool(missing) and kernels == "reference"
             if passed:
@@ -231,6 +246,19 @@ def _runtimes(content: bytes, target: str) -> tuple[list[Runtime], list[Check]]:
         with contextlib.suppress(CheckError):  # which `targets.judge` tells
             runtimes.append(micro.TFLiteMicro(content))
     return runtimes, problems
+
+
+def _dead_layers(layers: Sequence[LayerError]) -> str:
+    """A sentence on a layer whose numbers XNNPACK cannot scale, or nothing."""
+    for layer in layers:
+        if layer.operator != "INPUT" and layer.minimum == layer.maximum == 0:
+            return (
+                f"XNNPACK does not take layer {layer.layer}, which computes 0 "
+                "everywhere on the representative data: give data on which it "
+                f"does not, pass --float_layers='{layer.layer}', or build the "
+                "model without it"
+            )
+    return ""
 
 
 def _first_line(error: Exception) -> str:

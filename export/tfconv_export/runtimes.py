@@ -6,6 +6,7 @@ import numpy as np
 from ai_edge_litert import interpreter as litert
 
 from tfconv_export import flatbuffer
+from tfconv_export.flatbuffer import Facts
 
 # The signature that begins a new stream, of files that hold their states.
 RESET = "reset"
@@ -16,6 +17,18 @@ _RESOLVERS = {
     "reference": litert.OpResolverType.BUILTIN_REF,
 }
 KERNELS = tuple(_RESOLVERS)
+
+# Each operator that the converter makes in integers was compared with NumPy on
+# every runtime. These are not what they should be, by what they make.
+WRONG_IN_REFERENCE = {
+    ("SUM", "int8"): "adds up int8 as if it were uint8",
+    ("SUM", "int16"): "computes noise in int16",
+    ("RSQRT", "int16"): "keeps 9 bits of int16",
+}
+WRONG_EVERYWHERE = {
+    ("SUM", "int16"): "no runtime gives it its scale: multiply a mean by the "
+    "number of frames, or choose --quantize=int8",
+}
 
 
 class Runtime(Protocol):
@@ -136,6 +149,16 @@ class LiteRT:
         """Gives the states that the file holds their initial values."""
         if self.holds_states:
             self._reset()
+
+
+def wrong_in_reference(facts: Facts) -> str:
+    """Why LiteRT's reference kernels cannot judge a file; else empty."""
+    for operator in facts.operators:
+        for tensor in operator.outputs:
+            reason = WRONG_IN_REFERENCE.get((operator.name, tensor.dtype))
+            if reason:
+                return f"LiteRT's reference {operator.name} {reason}"
+    return ""
 
 
 def quantize(values: np.ndarray, details: dict) -> np.ndarray:

@@ -146,7 +146,7 @@ def export_streaming(
     vectors = None
     if request.golden_dir is not None:
         vectors = golden.stream_vectors(
-            content, result.states, result.plan, signals[0]
+            content, request.target, result.states, result.plan, signals[0]
         )
     contents = outputs.contents(
         job.planned,

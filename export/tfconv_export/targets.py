@@ -3,13 +3,19 @@
 import dataclasses
 from collections.abc import Callable
 
+from tfconv_export import excerpt
+from tfconv_export import flatbuffer
 from tfconv_export import micro
+from tfconv_export import micro_refusals
 from tfconv_export import vela
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import Facts
+from tfconv_export.quantization import flatbuffer_edit
 from tfconv_export.result import Check
 from tfconv_export.result import TargetReport
+
+_RUNS_ON_MICRO = "runs on TFLite Micro"
 
 # How many of the operators left to the CPU one line names.
 _NAMED = 3
@@ -24,14 +30,16 @@ class Target:
         modes: tuple of strings, the `--quantize` modes that it runs.
         check_installed: raises a `UsageError` if its tools are absent.
         judge: what its own tools say, from the target's name, the file's
-            bytes and its facts.
+            bytes, its facts, and the layers of its name scopes.
         compiles: bool, whether it runs a file made of ours by its compiler.
     """
 
     name: str
     modes: tuple[str, ...]
     check_installed: Callable[[], None]
-    judge: Callable[[str, bytes, Facts], tuple[TargetReport, list[Check]]]
+    judge: Callable[
+        [str, bytes, Facts, dict[str, str]], tuple[TargetReport, list[Check]]
+    ]
     compiles: bool = False
 
 
@@ -61,7 +69,11 @@ def check_request(target: str, quantize: str) -> None:
 
 
 def judge(
-    target: str, content: bytes, facts: Facts, require_npu: bool = False
+    target: str,
+    content: bytes,
+    facts: Facts,
+    require_npu: bool = False,
+    scopes: dict[str, str] | None = None,
 ) -> tuple[TargetReport, list[Check]]:
     """Has a file judged by the target's own compiler or interpreter.
 
@@ -71,6 +83,7 @@ def judge(
         facts: what is in it.
         require_npu: bool, whether an operator that an NPU leaves to the CPU
             is a failure.
+        scopes: `Conversion.scopes`, by which messages name layers.
 
     Returns:
         What they say, and the checks that come of it.
@@ -78,20 +91,20 @@ def judge(
     Raises:
         UsageError: if they are not installed.
     """
-    report, checks = TARGETS[target].judge(target, content, facts)
+    report, checks = TARGETS[target].judge(target, content, facts, scopes or {})
     if report.npu_operators is not None:
         checks.append(_check_npu(report, require_npu))
     return report, checks
 
 
-def _judge_litert(target, content, facts):
+def _judge_litert(target, content, facts, scopes):
     return TargetReport(target), []
 
 
-def _judge_micro(target, content, facts):
-    name = "runs on TFLite Micro"
+def _judge_micro(target, content, facts, scopes):
+    name = _RUNS_ON_MICRO
     try:
-        arena = micro.TFLiteMicro(content).arena_bytes
+        arena = micro.TFLiteMicro(content, scopes).arena_bytes
     except CheckError as error:
         return TargetReport(target), [Check(name, False, str(error))]
     report = TargetReport(
@@ -101,7 +114,7 @@ def _judge_micro(target, content, facts):
     return report, [Check(name, True, detail)]
 
 
-def _judge_ethos_u(target, content, facts):
+def _judge_ethos_u(target, content, facts, scopes):
     name = f"compiles for {target}"
     try:
         report = vela.compile_for(target, content)
@@ -115,7 +128,34 @@ def _judge_ethos_u(target, content, facts):
     )
     if report.cpu_operators:
         detail += ", all without what the CPU does"
-    return report, [Check(name, True, detail)]
+    checks = [Check(name, True, detail)]
+    try:
+        _check_cpu(report, scopes)
+    except CheckError as error:
+        # There may be no method that registers what the CPU is to run.
+        report = dataclasses.replace(report, resolver="")
+        checks.append(Check(_RUNS_ON_MICRO, False, str(error)))
+    return report, checks
+
+
+def _check_cpu(report: TargetReport, scopes: dict[str, str]) -> None:
+    """Raises a `CheckError` if TFLite Micro lacks what the NPU leaves to it."""
+    if not report.cpu_operators:
+        return
+    problem = micro_refusals.lacking(flatbuffer.read(report.compiled), scopes)
+    if problem:
+        raise CheckError(problem)
+    if not micro.is_installed():
+        return
+    model = flatbuffer_edit.read(report.compiled)
+    content = excerpt.Excerpts(model).file(
+        [
+            operator
+            for operator in model.subgraphs[0].operators
+            if not model.operatorCodes[operator.opcodeIndex].customCode
+        ]
+    )
+    micro.check_runs(content, flatbuffer.read(content), scopes)
 
 
 def _check_npu(report: TargetReport, require_npu: bool) -> Check:

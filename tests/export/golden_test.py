@@ -3,13 +3,17 @@
 import shutil
 import subprocess
 
+import keras
 import numpy as np
 import pytest
 from ai_edge_litert import interpreter as litert
 
 import tfconv
 import tfconv_export
+from tests.export import direct
 from tests.export import models
+from tfconv_export import golden
+from tfconv_export import micro
 from tfconv_export.micro import TFLiteMicro
 
 MODES = ["none", "int8", "int16x8"]
@@ -66,6 +70,42 @@ def test_operators_without_a_reference_kernel_in_litert(tmp_path):
     for example, expected in zip(inputs, outputs, strict=True):
         found = runtime.invoke({"audio": example[np.newaxis]})["scores"][0]
         np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("target", ["litert", "micro"])
+def test_vectors_are_right_where_the_reference_kernel_is_wrong(
+    tmp_path, target
+):
+    # LiteRT's adds up int8 as if it were uint8.
+    pytest.importorskip("tflite_micro", reason="it is what stands in")
+    inputs = keras.Input((40, 4), name="audio")
+    total = keras.ops.sum(inputs, axis=1)
+    result = tfconv_export.export(
+        keras.Model(inputs, {"scores": total}),
+        tmp_path / "model.tflite",
+        quantize="int8",
+        representative_data=models.DATA,
+        golden_dir=tmp_path / "golden",
+        target=target,
+    )
+    assert "LiteRT reference" not in {a.runtime for a in result.agreements}
+    (given,), (made,) = result.inputs, result.outputs
+    real = [
+        (np.load(tmp_path / "golden" / f"{name}.npy") - float(end.zero_point))
+        * end.scale
+        for name, end in (("input_audio", given), ("output_scores", made))
+    ]
+    error = np.abs(real[1] - real[0].sum(axis=1))
+    assert error.max() <= 1.01 * made.scale
+
+
+def test_vectors_that_nothing_can_compute_are_refused(monkeypatch):
+    monkeypatch.setattr(micro, "is_installed", lambda: False)
+    inputs = keras.Input((40, 4), name="audio")
+    model = keras.Model(inputs, keras.ops.sum(inputs, axis=1))
+    content = direct.convert(model, "int8")
+    with pytest.raises(tfconv_export.UsageError, match=r"'tfconv\[micro\]'"):
+        golden.vectors(content, "litert", None)
 
 
 MAIN = """

@@ -210,7 +210,7 @@ def test_reported_arena_is_the_smallest_in_which_the_file_runs(content):
 def test_operator_that_it_lacks_is_named_and_nothing_else_is_said(capfd):
     content = one_layer("gelu")
     capfd.readouterr()
-    with pytest.raises(CheckError, match=r"no operator GELU; .*--target=lit"):
+    with pytest.raises(CheckError, match=r"no operator GELU, .*--target=lit"):
         micro.TFLiteMicro(content)
     assert capfd.readouterr() == ("", "")
 

@@ -74,7 +74,23 @@ def branches() -> keras.Model:
     return models.randomize(keras.Model(inputs, [scores, frames]))
 
 
-_MODELS = {"valid": valid, "causal": causal, "branches": branches}
+def mixed() -> keras.Model:
+    """Halves of the channels, with a kernel size for each."""
+    inputs = keras.Input((30, 4), name="audio")
+    fine, coarse = keras.ops.split(inputs, 2, axis=-1)
+    fine = keras.layers.Cropping1D((2, 0))(tfconv.DepthwiseConv1D(3)(fine))
+    x = [fine, tfconv.DepthwiseConv1D(5)(coarse)]
+    x = keras.layers.Flatten()(keras.layers.Concatenate()(x))
+    x = keras.layers.Dense(3, name="scores")(x)
+    return models.randomize(keras.Model(inputs, x))
+
+
+_MODELS = {
+    "valid": valid,
+    "causal": causal,
+    "branches": branches,
+    "mixed": mixed,
+}
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +158,7 @@ def pairs(result, channels: int, stream: streamed.File, of_window):
         ("valid", 4, "int8"),
         ("causal", 4, "int8"),
         ("branches", 3, "int16x8"),
+        ("mixed", 2, "int8"),
     ],
 )
 def test_integer_stream_equals_whole_windows_in_every_bit(

@@ -3,6 +3,7 @@
 import functools
 import importlib.util
 
+import keras
 import pytest
 import tensorflow as tf
 
@@ -39,6 +40,13 @@ def file(quantize: str, strides: int = 1, io=None) -> bytes:
         tfconv.DepthwiseConv1D(9, strides=strides, name="last"),
     )
     return direct.convert(model, quantize, io)
+
+
+@functools.cache
+def selu() -> bytes:
+    layer = tfconv.SeparableConv1D(8, 3, activation="selu", name="steep")
+    last = tfconv.DepthwiseConv1D(3)
+    return direct.convert(models.sequential((40, 4), layer, last), "int8")
 
 
 def judge(target: str, content: bytes, **options):
@@ -120,6 +128,31 @@ def test_operator_that_tflite_micro_lacks_fails_by_its_name(micro):
     assert not check.passed
     assert "no operator GELU" in check.detail
     assert report.arena_bytes is None
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_what_the_npu_leaves_must_be_in_tflite_micro(
+    ethos_u, monkeypatch, installed
+):
+    # Of SELU it leaves GREATER and SELECT, of which there is no second.
+    if not installed:
+        monkeypatch.setattr(targets.micro, "is_installed", lambda: False)
+    report, checks = judge(NPU, selu())
+    assert checks[f"compiles for {NPU}"].passed
+    check = checks["runs on TFLite Micro"]
+    assert not check.passed
+    assert "no operator SELECT" in check.detail
+    assert "steep" in check.detail
+    assert report.resolver == ""
+
+
+def test_what_the_npu_leaves_must_run_in_its_dtype(ethos_u, micro):
+    # TFLite Micro's SQRT is for float32 only.
+    inputs = keras.Input((40, 4), name="audio")
+    x = keras.ops.std(tfconv.DepthwiseConv1D(3)(inputs), axis=2, keepdims=True)
+    model = keras.Model(inputs, tfconv.DepthwiseConv1D(3)(x))
+    _, checks = judge(NPU, direct.convert(model, "int8"))
+    assert "SQRT in int8" in checks["runs on TFLite Micro"].detail
 
 
 def test_file_that_does_not_compile_fails_and_does_not_raise(ethos_u):

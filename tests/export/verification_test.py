@@ -7,11 +7,13 @@ put in the place of the exporter's own (`offer`).
 import dataclasses
 import functools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import tfconv
+import tfconv_export
 from tests.export import gone_wrong
 from tests.export import models
 from tfconv_export import comparison
@@ -107,6 +109,58 @@ def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
     facts = flatbuffer.Facts(0, (), (output,), (output,))
     assert comparison.judge([good], recipe, facts)[0].passed
     assert not comparison.judge([bad], recipe, facts)[0].passed
+
+
+def agreement(runtime: str, sqnr_db: float) -> result.Agreement:
+    return result.Agreement(
+        runtime=runtime,
+        output="scores",
+        examples=1,
+        max_error=1.0,
+        relative_error=1.0,
+        sqnr_db=sqnr_db,
+        median_sqnr_db=sqnr_db,
+        finite=True,
+    )
+
+
+def test_runtimes_that_disagree_are_told_and_the_data_is_not_blamed():
+    output = flatbuffer.TensorFacts("scores", (1, 4), "int8", False)
+    facts = flatbuffer.Facts(0, (), (output,), (output,))
+    recipe = conversion.Recipe("int8")
+    measured = {"LiteRT xnnpack": 41.0, "TFLite Micro": -7.0}
+    agreements = [agreement(*item) for item in measured.items()]
+    good, bad = comparison.judge(agreements, recipe, facts)
+    assert good.passed
+    assert not bad.passed
+    assert "LiteRT xnnpack (41.0 dB)" in bad.detail
+    assert "representative data" not in bad.detail
+    # Where all compute noise, it may be the data.
+    agreements = [agreement(name, 3.0) for name in measured]
+    for check in comparison.judge(agreements, recipe, facts):
+        assert "representative data" in check.detail
+
+
+def test_layer_that_xnnpack_cannot_scale_is_named(tmp_path):
+    inputs = keras.Input((40, 4), name="audio")
+    dead = keras.layers.Conv1D(4, 3, activation="relu", name="dead")
+    x = keras.layers.Conv1D(4, 1)(dead(inputs))
+    x = keras.layers.Concatenate()([x, keras.layers.Conv1D(4, 3)(inputs)])
+    model = models.randomize(keras.Model(inputs, {"scores": x}))
+    kernel, bias = dead.get_weights()
+    dead.set_weights([100 * kernel, bias - 10_000])
+    arguments = {
+        "model": model,
+        "output": tmp_path / "model.tflite",
+        "quantize": "int8",
+        "representative_data": models.DATA,
+    }
+    with pytest.raises(tfconv_export.CheckError) as error:
+        tfconv_export.export(**arguments)
+    (check,) = error.value.result.failed
+    assert check.name == "runs on LiteRT xnnpack"
+    assert "layer dead, which computes 0 everywhere" in check.detail
+    assert tfconv_export.export(**arguments, float_layers=["dead"]).warnings
 
 
 def test_depthwise_weights_with_one_scale_for_all_channels(offer):

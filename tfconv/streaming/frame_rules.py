@@ -1,6 +1,7 @@
 """Rules for layers that work on each frame by itself."""
 
 import keras
+import numpy as np
 
 from tfconv.streaming import timeline
 from tfconv.streaming.calls import Call
@@ -93,6 +94,33 @@ def along_axes(call: Call) -> Treatment:
             f"it works over time (axis={axis})", "Let it work over channels"
         )
     return elementwise(call)
+
+
+def parting(call: Call) -> Treatment:
+    """Takes each frame apart along `axis`, which must be of its channels."""
+    _check_channels(call, call.rank)
+    return Treatment(timeline.join(call.times, keeps_zeros=True))
+
+
+def taking(call: Call) -> Treatment:
+    """Channels by numbers, which must not come from the model."""
+    return unknown(call) if len(call.inputs) > 1 else parting(call)
+
+
+def putting_together(call: Call) -> Treatment:
+    """Gives each frame the axes of `axis`, which must come after time."""
+    _check_channels(call, call.rank + np.size(call.operation.axis))
+    return identity(call)
+
+
+def _check_channels(call: Call, rank: int) -> None:
+    axis = call.operation.axis
+    if axis is None or min(positive(axis, rank)) < 2:
+        raise CannotStream(
+            f"it does not work on the channels alone (axis={axis})",
+            "Let `axis` be the channels (frames are chosen by slices, as in "
+            "x[:, 2:8])",
+        )
 
 
 def normalization(call: Call) -> Treatment:

@@ -1,5 +1,7 @@
 """From a model of whole windows to the plan of the same, frame by frame."""
 
+import math
+
 import keras
 import numpy as np
 
@@ -9,6 +11,7 @@ from tfconv.streaming import timeline
 from tfconv.streaming.calls import Call
 from tfconv.streaming.calls import Treatment
 from tfconv.streaming.errors import CannotStream
+from tfconv.streaming.errors import WrongHop
 from tfconv.streaming.graph import as_functional
 from tfconv.streaming.graph import masking_layer
 from tfconv.streaming.graph import nodes
@@ -74,9 +77,50 @@ def program(model: keras.Model, hop: int, fallback: str | None) -> Program:
             'The `fallback` argument must be None or "buffer". '
             f"Received: fallback={fallback!r}"
         )
-    functional = as_functional(model)
-    window = _window(functional)
+    window = _window(as_functional(model))
     hop = _checked_hop(hop, window)
+    try:
+        return _program(model, window, hop, fallback)
+    except _Refused as refused:
+        error = refused.error
+        if isinstance(error, WrongHop):
+            error = _allowed_hops(model, window, error)
+        message = _cannot_stream(refused.name, refused.call, error)
+        raise ValueError(message) from None
+
+
+class _Refused(Exception):
+    """A call that cannot stream, and the `CannotStream` that says why."""
+
+    def __init__(self, name: str, call: Call, error: CannotStream):
+        super().__init__(name)
+        self.name, self.call, self.error = name, call, error
+
+
+def _allowed_hops(model, window: int, error: WrongHop) -> CannotStream:
+    """The same error, with the hops that all layers allow."""
+    multiple = error.multiple
+    while True:
+        try:
+            _program(model, window, multiple, None)
+            break
+        except _Refused as refused:
+            if not isinstance(refused.error, WrongHop):
+                break
+            multiple = math.lcm(multiple, refused.error.multiple)
+        except ValueError:
+            break
+    if multiple > window:
+        return CannotStream(
+            error.reason,
+            f"All strides together need a hop of {multiple} input frames, and "
+            f"the window has {window}: use smaller strides",
+        )
+    return WrongHop(error.reason, multiple)
+
+
+def _program(model, window: int, hop: int, fallback: str | None) -> Program:
+    functional = as_functional(model)
     buffered = set()
     while True:
         planner = _Planner(fallback, buffered)
@@ -218,7 +262,7 @@ class _Planner:
             treatment = rules.treatment(call)
         except CannotStream as error:
             if self._fallback is None:
-                raise ValueError(_cannot_stream(name, call, error)) from None
+                raise _Refused(name, call, error) from None
             return _buffered(call)
         return treatment, [treatment.hold] * len(whole)
 

@@ -125,7 +125,14 @@ _OPERATIONS = {
     **dict.fromkeys(
         ("Amax", "Amin", "Max", "Mean", "Min", "Sum"), window_rules.reduction
     ),
+    **dict.fromkeys(
+        ("ArraySplit", "Flip", "Repeat", "Split", "Squeeze", "Unstack"),
+        frame_rules.parting,
+    ),
+    **dict.fromkeys(("ExpandDims", "Stack"), frame_rules.putting_together),
     "Concatenate": frame_rules.concatenation,
     "GetItem": window_rules.slicing,
     "Reshape": window_rules.reshape,
+    "Slice": window_rules.box,
+    "Take": frame_rules.taking,
 }

@@ -9,7 +9,7 @@ length.
 
 import dataclasses
 
-from tfconv.streaming.errors import CannotStream
+from tfconv.streaming.errors import WrongHop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,13 +86,12 @@ def slide(
         negative, how many of the new frames to drop at the front.
 
     Raises:
-        CannotStream: if a hop does not bring a whole number of outputs.
+        WrongHop: if a hop does not bring a whole number of outputs.
     """
     if time.frames % strides:
-        raise CannotStream(
+        raise WrongHop(
             f"it strides by {strides} and gets {time.frames} frames per hop",
-            "Choose a hop that is a multiple of "
-            f"{strides * time.stride} input frames",
+            strides * time.stride,
         )
     unused = (time.window + left - span) % strides
     frames = time.frames // strides

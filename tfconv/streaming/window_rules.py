@@ -104,8 +104,31 @@ def zero_padding(call: Call) -> Treatment:
 
 
 def slicing(call: Call) -> Treatment:
-    key = call.args[1] if len(call.args) > 1 else call.kwargs["key"]
-    key = tuple(key) if isinstance(key, (tuple, list)) else (key,)
+    key = _argument(call, "key")
+    return _sliced(
+        call, tuple(key) if isinstance(key, (tuple, list)) else (key,)
+    )
+
+
+def box(call: Call) -> Treatment:
+    """A slice that is given by where it begins and by its shape."""
+    starts = _argument(call, "start_indices")
+    if len(call.inputs) > 1 or not isinstance(starts, (tuple, list)):
+        return unknown(call)
+    ends = zip(starts, call.operation.shape, strict=True)
+    parts = [
+        slice(start or None, None if size == -1 else start + size)
+        for start, size in ends
+    ]
+    return _sliced(call, tuple(parts))
+
+
+def _argument(call: Call, name: str):
+    """The second one of an operation's call."""
+    return call.args[1] if len(call.args) > 1 else call.kwargs[name]
+
+
+def _sliced(call: Call, key: tuple) -> Treatment:
     plain = all(isinstance(part, (slice, int)) for part in key)
     if not plain or key[0] != slice(None) or len(key) > call.rank:
         return unknown(call)

@@ -182,9 +182,14 @@ def reverse(x):
     return x[:, ::-1]
 
 
+def split_time(x):
+    return keras.ops.concatenate(keras.ops.split(x, 2, axis=1), axis=-1)
+
+
 @pytest.mark.parametrize(
     "call, name",
     [
+        (split_time, "split"),
         (attend, "culprit"),
         (weigh, "culprit"),
         (concatenate, "culprit"),
@@ -228,10 +233,20 @@ def test_a_hop_that_the_stride_does_not_divide_is_refused():
     )
     with pytest.raises(ValueError, match=r"'two'.* multiple of 6"):
         tfconv.streaming.plan(model, 4)
-    with pytest.raises(ValueError, match=r"'one'.* multiple of 2"):
+    # Not the 2 that this layer would be content with.
+    with pytest.raises(ValueError, match=r"'one'.* multiple of 6"):
         tfconv.streaming.plan(model, 5)
     assert_equal_to_windows(model, 4, fallback="buffer")
     assert_equal_to_windows(model, 12)
+
+
+def test_a_hop_beyond_the_window_is_not_proposed():
+    model = network(
+        tfconv.SeparableConv1D(6, 3, strides=8),
+        LAYERS.MaxPooling1D(2, strides=7),
+    )
+    with pytest.raises(ValueError, match=r"hop of 56 .* the window has 48"):
+        tfconv.streaming.plan(model, 4)
 
 
 @pytest.mark.parametrize("hop", [0, -1, 49, 2.0, "2", None, True])

@@ -216,9 +216,42 @@ def spectra(x):
     return LAYERS.Reshape((24, 1, 3))(x)
 
 
+def mixed_kernel_sizes(x):
+    one, two = keras.ops.split(x, [1], axis=-1)
+    one = LAYERS.Cropping1D((2, 0))(tfconv.DepthwiseConv1D(3)(one))
+    return keras.ops.concatenate([one, tfconv.DepthwiseConv1D(5)(two)], -1)
+
+
+def channels_in_another_order(x):
+    last, middle, first = keras.ops.unstack(keras.ops.flip(x, -1), axis=2)
+    x = keras.ops.stack([middle, first], axis=-1)
+    x = [x, keras.ops.expand_dims(last, -1)]
+    x, y = keras.ops.array_split(keras.ops.concatenate(x, -1), 2, axis=-1)
+    y = keras.ops.expand_dims(keras.ops.squeeze(y, -1), -1)
+    return x * keras.ops.repeat(y, 2, axis=-1)
+
+
+def channels_by_number(x):
+    return keras.ops.take(x, [[2, 0], [1, 1]], axis=-1)
+
+
+def box(x):
+    return keras.ops.slice(x, (0, 3, 1), (-1, 15, 2))
+
+
 @pytest.mark.parametrize(
     "call",
-    [last_frame, earlier_frame, frames_without_ends, mean_over_time, spectra],
+    [
+        last_frame,
+        earlier_frame,
+        frames_without_ends,
+        mean_over_time,
+        spectra,
+        mixed_kernel_sizes,
+        channels_in_another_order,
+        channels_by_number,
+        box,
+    ],
 )
 @pytest.mark.parametrize("hop", [1, 5, 24])
 def test_operations_on_tensors_stream_too(call, hop):
