@@ -52,7 +52,7 @@ def export(
     stddev: "float | Sequence[float] | None" = None,
     evaluation_data: "Data | None" = None,
     num_evaluation_examples: int = 1000,
-    max_accuracy_drop: float = 5.0,
+    max_accuracy_drop: float | None = None,
     input_shape: Shapes = None,
     signature: str | None = None,
     custom_module: Path | None = None,
@@ -109,7 +109,8 @@ def export(
             and of the file; see `data.sources`.
         num_evaluation_examples: int, at most how many of them to use.
         max_accuracy_drop: float, how many percentage points of accuracy the
-            file may lose.
+            file may lose. Default: 5, and 2 where chance does not explain
+            them. A single example may always be lost.
         input_shape: tuple of ints without the batch, or a dict of them by
             input, where the model leaves a dimension open. By default that of
             the representative data.
@@ -239,6 +240,7 @@ def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
         equalized=job.equalized,
         warnings=(
             *_warnings(job.examples, job.evaluation),
+            *result.warnings,
             *verification.warnings(facts, recipe, layers),
         ),
         versions=provenance.versions(),
