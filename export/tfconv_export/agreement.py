@@ -1,4 +1,4 @@
-"""How close a file's outputs come to the trained model's, and if close enough."""
+"""How close a file's outputs come to what was trained: measures and judges."""
 
 from collections.abc import Iterable
 

@@ -1,11 +1,11 @@
 """How close probabilities are, in bits of what they tell.
 
-In a quiet room a wake word's probability is 0.0001, and 0 in the file: little
-noise, and yet 0 dB. A file stuck at 0.5 is as far from 0.9999, and 6 dB. So they
-are compared by the logarithm of their odds, which is what a sigmoid is given.
-The signal is how far that is from what is said without knowing anything. The
-noise is taken by class, and apart where the model says yes and where it says
-no: the one yes among many no's is what the net is for.
+In a quiet room a wake word's probability is 0.0001, and 0 in the file: hardly
+any noise, and yet 0 dB. A file stuck at 0.5 where it is 0.9999 has 6 dB. So
+they are compared by the logarithm of their odds, which is what a sigmoid is
+given. The signal is how far that is from what is said without knowing anything.
+The noise is taken by class, and apart where the model says yes and where it
+says no: the one yes among many no's is what the net is for.
 """
 
 import numpy as np

@@ -125,7 +125,7 @@ def export_streaming(
     whole_job = dataclasses.replace(
         job, request=dataclasses.replace(request, target=whole_target)
     )
-    converted, whole, whole_facts = convert_and_prove(whole_job)
+    converted, whole, whole_facts = convert_and_prove(whole_job, is_stream=True)
     whole = dataclasses.replace(
         whole,
         output=str(job.planned.also_whole or ""),

@@ -180,7 +180,7 @@ def _figures(result: ExportResult, stream: StreamingResult | None) -> Markup:
     if result.agreements:
         worst = min(result.agreements, key=badness)
         figures.append(
-            ("Lowest SQNR", decibels(worst.sqnr_db), f"on {worst.runtime}")
+            ("Lowest SQNR", decibels(worst.judged_db), f"on {worst.runtime}")
         )
     if result.accuracies:
         figures.append(_accuracy(result))

@@ -399,9 +399,11 @@ def _runtimes(result: ExportResult):
         name = elide(agreement.runtime, 40 if len(outputs) == 1 else 24)
         if len(outputs) > 1:
             name += f"  {elide(agreement.output, 40 - len(name))}"
+        if agreement.data != "representative":
+            name += f"  {agreement.data}"
         names.append(name)
     figure, axes = _rows(names, "signal to quantization noise, dB", 2.1)
-    values = [agreement.sqnr_db for agreement in agreements]
+    values = [agreement.judged_db for agreement in agreements]
     _bars(axes, values, worst=0)
     for row, agreement in enumerate(agreements):
         error = f"largest error {number(agreement.max_error, 3)}"

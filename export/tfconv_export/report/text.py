@@ -104,7 +104,9 @@ def positions(facts: Facts | None) -> dict[str, int]:
 
 def badness(item: Agreement | LayerError) -> float:
     """Sorts by the ratio, the worst first: an undefined one is the worst."""
-    return -math.inf if math.isnan(item.sqnr_db) else item.sqnr_db
+    is_agreement = isinstance(item, Agreement)
+    ratio = item.judged_db if is_agreement else item.sqnr_db
+    return -math.inf if math.isnan(ratio) else ratio
 
 
 def worst_layers(result: ExportResult, count: int) -> list[LayerError]:
