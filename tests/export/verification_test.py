@@ -14,9 +14,8 @@ import tensorflow as tf
 import tfconv
 from tests.export import gone_wrong
 from tests.export import models
-from tfconv_export import comparison
+from tfconv_export import agreement
 from tfconv_export import conversion
-from tfconv_export import flatbuffer
 from tfconv_export import result
 
 
@@ -101,12 +100,13 @@ def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
     )
     bad = dataclasses.replace(good, **flaw)
     recipe = conversion.Recipe(quantize)
-    output = flatbuffer.TensorFacts(
-        "scores", (1, 4), "int8", False, scales=(0.5,), zero_points=(0,)
-    )
-    facts = flatbuffer.Facts(0, (), (output,), (output,))
-    assert comparison.judge([good], recipe, facts)[0].passed
-    assert not comparison.judge([bad], recipe, facts)[0].passed
+    assert agreement.judge([good], recipe)[0].passed
+    assert not agreement.judge([bad], recipe)[0].passed
+    # Nor does it with a good one on other data, whichever comes first.
+    other = dataclasses.replace(good, data="evaluation")
+    assert agreement.judge([good, other], recipe)[0].passed
+    assert not agreement.judge([other, bad], recipe)[0].passed
+    assert not agreement.judge([bad, other], recipe)[0].passed
 
 
 def test_depthwise_weights_with_one_scale_for_all_channels(offer):
