@@ -183,6 +183,7 @@ def warn_of_little_variation(
         quantize: string, an integer mode.
     """
     low, high = bounds
+    expected = np.asarray(expected, np.float64)
     if low == high or len(expected) < 2 or not np.isfinite(expected).all():
         return ()
     if is_probability(bounds):

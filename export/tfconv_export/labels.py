@@ -59,15 +59,14 @@ class Labels:
             classes: int, how many there are, also without examples.
         """
         answers = self.truth
+        present = len(np.unique(answers))
+        chance = 1 / (present if present > 1 else classes)
         if self.are_several:
-            places = np.arange(answers.shape[1])
-            answers, classes = 2 * places + answers, 2
+            answers = answers + 2 * np.arange(answers.shape[1])
         _, places, counts = np.unique(
             answers.reshape(-1), return_inverse=True, return_counts=True
         )
         found = np.bincount(places, weights=right.reshape(-1)) / counts
-        present = len(counts) if not self.are_several else 2
-        chance = 1 / (present if present > 1 else classes)
         spread = np.sqrt((chance * (1 - chance) / counts).sum()) / len(counts)
         return bool(found.mean() > chance + 2 * spread)
 
