@@ -8,6 +8,7 @@ import numpy as np
 from tfconv_export import agreement
 from tfconv_export.calibration import Examples
 from tfconv_export.calibration import spread
+from tfconv_export.conversion import Recipe
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.reference import Reference
@@ -94,7 +95,7 @@ def compare(
         warning
         for output, bounds in reference.bounds.items()
         # Other modes take no ranges from the data.
-        if quantize in ("int8", "int16x8", "int4")
+        if Recipe(quantize).is_integer
         for warning in agreement.warn_of_little_variation(
             output, *stacked(output, expected), bounds, quantize
         )

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 
 from tfconv_export import comparison
 from tfconv_export import conversion
+from tfconv_export import flatbuffer
 from tfconv_export import targets
+from tfconv_export import verification
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Conversion
 from tfconv_export.conversion import Recipe
@@ -80,48 +82,23 @@ class Trial:
         """Makes the other files, and measures them on LiteRT's builtin kernels.
 
         On 64 examples; each takes a conversion on at most 200, but those with
-        layers in float, which take none.
+        layers in float, which take none. What the target would not run, or an
+        export would refuse, is not among them.
 
         Returns:
             `(remedies, others)`: what helps, and the words for what does not.
         """
-        reference = Reference(self.source)
-        parts = {
-            name: data.sample(_MAX_EXAMPLES)
-            for name, data in (
-                ("representative", self.examples),
-                ("evaluation", self.evaluation),
-            )
-            if data is not None
-        }
-        expected = {
-            name: list(map(reference, data)) for name, data in parts.items()
-        }
-
-        def measure(content: bytes, quantize: str) -> dict[str, float]:
-            runtime = LiteRT(content, "builtin")
-            return {
-                name: _worst(
-                    agreement.judged_db
-                    for agreement in comparison.measure(
-                        runtime,
-                        reference,
-                        expected[name],
-                        list(map(runtime.run, data)),
-                        quantize,
-                    )
-                )
-                for name, data in parts.items()
-            }
-
-        before = measure(self.converted.content, self.recipe.quantize)
+        meter = _Meter(self)
+        before = meter.ratios(self.recipe, self.converted.content)
         found: dict[str, float] = {}
-        for words, quantize, make in self._others(before):
+        for words, recipe, make in self._others(before):
             try:
-                ratio = min(measure(make(), quantize).values())
+                converted = make()
+                if self._is_sound(recipe, converted):
+                    ratios = meter.ratios(recipe, converted.content)
+                    found[words] = min(ratios.values())
             except (CheckError, UsageError, RuntimeError, ValueError):
                 continue
-            found[words] = ratio
         found = _with_fewest_in_float(found)
         floor = min(before.values()) + _MIN_GAIN_DB
         return (
@@ -133,57 +110,58 @@ class Trial:
             tuple(words for words, ratio in found.items() if ratio < floor),
         )
 
+    def _is_sound(self, recipe: Recipe, converted: Conversion) -> bool:
+        facts = flatbuffer.read(converted.content)
+        checks = verification.inspect(facts, recipe, self.source, converted)
+        _, others = targets.judge(self.target, converted.content, facts)
+        return all(check.passed for check in (*checks, *others))
+
     def _others(
         self, before: dict[str, float]
-    ) -> Iterator[tuple[str, str, Callable[[], bytes]]]:
-        """The words, the mode and the making of each file to be tried."""
-        recipe, mode = self.recipe, self.recipe.quantize
+    ) -> Iterator[tuple[str, Recipe, Callable[[], Conversion]]]:
+        """The words, the recipe and the making of each file to be tried."""
+        recipe = self.recipe
         few = self.examples.sample(_MAX_CALIBRATION_EXAMPLES)
-        is_uncovered = (
-            recipe.is_integer
-            and "evaluation" in before
-            and before["evaluation"] + _MIN_GAIN_DB < before["representative"]
+        is_uncovered = "evaluation" in before and (
+            before["evaluation"] + _MIN_GAIN_DB < before["representative"]
         )
-        if is_uncovered:
+        if recipe.is_integer and is_uncovered:
+            other = self.evaluation.sample(_MAX_CALIBRATION_EXAMPLES)
             yield (
                 "representative data like the evaluation data",
-                mode,
-                lambda: self._convert(
-                    recipe, self.evaluation.sample(_MAX_CALIBRATION_EXAMPLES)
-                ),
+                recipe,
+                lambda: conversion.convert(self.source, recipe, other),
             )
         if recipe.is_integer and not self.is_equalized:
-            yield "--equalize", mode, lambda: self._equalized(few)
+            yield "--equalize", recipe, lambda: self._equalized(few)
         if recipe.is_integer and not recipe.float_layers and not self.is_stream:
-            chosen = self._layers_to_try()
-            for count in range(1, len(chosen) + 1):
+            layers = self._layers_to_try()
+            for count in range(1, len(layers) + 1):
+                chosen = tuple(layers[:count])
+                patterns = tuple(f"^{re.escape(layer)}$" for layer in chosen)
                 yield (
-                    " ".join(
-                        f"--float_layers='^{re.escape(layer)}$'"
-                        for layer in chosen[:count]
-                    ),
-                    mode,
-                    lambda count=count: self._in_float(chosen[:count]),
+                    " ".join(f"--float_layers='{x}'" for x in patterns),
+                    dataclasses.replace(recipe, float_layers=patterns),
+                    lambda chosen=chosen: self._in_float(chosen),
                 )
-        finer = _FINER.get(mode)
+        finer = _FINER.get(recipe.quantize)
         if finer is not None and finer in targets.TARGETS[self.target].modes:
-            floats = recipe.float_layers if finer != "float16" else ()
+            floats = recipe.float_layers if recipe.is_integer else ()
             is_float = recipe.io_dtype == "float32"
-            other = Recipe(finer, "float32" if is_float else None, floats)
+            finer_recipe = Recipe(
+                finer, "float32" if is_float else None, floats
+            )
             yield (
                 f"--quantize={finer}",
-                finer,
-                lambda: self._convert(other, few),
+                finer_recipe,
+                lambda: conversion.convert(self.source, finer_recipe, few),
             )
 
-    def _convert(self, recipe: Recipe, examples: Examples) -> bytes:
-        return conversion.convert(self.source, recipe, examples).content
-
-    def _equalized(self, examples: Examples) -> bytes:
+    def _equalized(self, examples: Examples) -> Conversion:
         source, changes = equalization.equalized(self.source, examples)
         if not changes:
             raise CheckError("There is nothing to even out.")
-        return conversion.convert(source, self.recipe, examples).content
+        return conversion.convert(source, self.recipe, examples)
 
     def _layers_to_try(self) -> list[str]:
         """Those before which the signal is clean, and after which it is not."""
@@ -199,14 +177,56 @@ class Trial:
             before = error.sqnr_db
         return sorted(drops, key=drops.get, reverse=True)[:_MAX_FLOAT_LAYERS]
 
-    def _in_float(self, layers: Sequence[str]) -> bytes:
-        content, _ = float_layers.keep_in_float(
+    def _in_float(self, layers: tuple[str, ...]) -> Conversion:
+        content, names = float_layers.keep_in_float(
             self.converted.content,
             self.converted.float_content,
-            tuple(layers),
+            layers,
             self.converted.scopes,
         )
-        return content
+        return dataclasses.replace(
+            self.converted,
+            content=content,
+            float_layers=layers,
+            float_tensors=names,
+        )
+
+
+class _Meter:
+    """Runs files beside the trained model, on all data that there is."""
+
+    def __init__(self, trial: Trial):
+        self._reference = Reference(trial.source)
+        given = {
+            "representative": trial.examples,
+            "evaluation": trial.evaluation,
+        }
+        self._data = {
+            name: data.sample(_MAX_EXAMPLES)
+            for name, data in given.items()
+            if data is not None
+        }
+        self._expected = {
+            name: list(map(self._reference, data))
+            for name, data in self._data.items()
+        }
+
+    def ratios(self, recipe: Recipe, content: bytes) -> dict[str, float]:
+        """The worst output's ratio, by the name of the data."""
+        runtime = LiteRT(content, "builtin")
+        found = {}
+        for name, data in self._data.items():
+            measured = comparison.measure(
+                runtime,
+                self._reference,
+                self._expected[name],
+                list(map(runtime.run, data)),
+                recipe.quantize,
+            )
+            ratios = [agreement.judged_db for agreement in measured]
+            is_known = not any(map(math.isnan, ratios))
+            found[name] = min(ratios) if is_known else -math.inf
+        return found
 
 
 def _with_fewest_in_float(found: dict[str, float]) -> dict[str, float]:
@@ -223,11 +243,6 @@ def _with_fewest_in_float(found: dict[str, float]) -> dict[str, float]:
         for words, ratio in found.items()
         if words not in choices or words in kept
     }
-
-
-def _worst(ratios) -> float:
-    ratios = list(ratios)
-    return -math.inf if any(map(math.isnan, ratios)) else min(ratios)
 
 
 def warning(trial: Trial, lowest: Agreement) -> str:
@@ -249,7 +264,10 @@ def warning(trial: Trial, lowest: Agreement) -> str:
     )
     if named:
         text += f"; the worst layers are {', '.join(list(named)[:3])}"
-    helping, others = trial.remedies()
+    try:
+        helping, others = trial.remedies()
+    except (RuntimeError, ValueError):  # LiteRT does not run the file itself
+        helping, others = (), ()
     if helping:
         listed = ", ".join(
             f"{x.words} gives {x.sqnr_db:.1f} dB" for x in helping
