@@ -70,8 +70,8 @@ class Examples:
 def spread(length: int, count: int) -> np.ndarray:
     """At most `count` of the numbers below `length`, ascending.
 
-    There is one of each of so many equal parts, anywhere in it: of every second
-    example, all may be of one class.
+    One lies anywhere in each of so many equal parts: every second example may
+    be of the same class.
     """
     if length <= count:
         return np.arange(length)

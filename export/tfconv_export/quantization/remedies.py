@@ -134,8 +134,9 @@ class Trial:
             )
         if recipe.is_integer and not self.is_equalized:
             yield "--equalize", recipe, lambda: self._equalized(few)
-        if recipe.is_integer and not recipe.float_layers and not self.is_stream:
-            layers = self._layers_to_try()
+        is_all_integer = recipe.is_integer and not recipe.float_layers
+        if is_all_integer and self.converted.float_content is not None:
+            layers = () if self.is_stream else self._layers_to_try()
             for count in range(1, len(layers) + 1):
                 chosen = tuple(layers[:count])
                 patterns = tuple(f"^{re.escape(layer)}$" for layer in chosen)
