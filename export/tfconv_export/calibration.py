@@ -43,7 +43,9 @@ class Examples:
     indices: np.ndarray
     summaries: tuple[DataSummary, ...]
     warnings: tuple[str, ...]
-    read: Callable[[np.ndarray], Iterator[tuple[int, Example, int | None]]]
+    read: Callable[
+        [np.ndarray], Iterator[tuple[int, Example, "int | np.ndarray | None"]]
+    ]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -53,15 +55,30 @@ class Examples:
         for _, example, _ in self.read(self.indices):
             yield example
 
-    def labelled(self) -> Iterator[tuple[Example, int]]:
-        """Every example with its label, which is an int of at least 0."""
+    def labelled(self) -> Iterator[tuple[Example, "int | np.ndarray"]]:
+        """Every example with its label.
+
+        That is an int of at least 0, or the row of numbers that was given.
+        """
         for _, example, label in self.read(self.indices):
             yield example, label
 
     def sample(self, count: int) -> "Examples":
         """At most `count` of them, evenly spread."""
-        step = -(-len(self) // count)
-        return dataclasses.replace(self, indices=self.indices[::step])
+        chosen = spread(len(self), count)
+        return dataclasses.replace(self, indices=self.indices[chosen])
+
+
+def spread(length: int, count: int) -> np.ndarray:
+    """At most `count` of the numbers below `length`, ascending.
+
+    One lies anywhere in each of so many equal parts: every second example may
+    be of the same class.
+    """
+    if length <= count:
+        return np.arange(length)
+    edges = np.arange(count + 1) * length // count
+    return np.random.default_rng(0).integers(edges[:-1], edges[1:])
 
 
 def choose(
@@ -228,12 +245,18 @@ def _example(
     return cast
 
 
-def _label(value: Any, origin: str, index: int) -> int:
-    """A label as an int, from a number or a row of scores."""
+def _label(value: Any, origin: str, index: int) -> "int | np.ndarray":
+    """A label as an int, or as a row of several numbers."""
     value = np.asarray(value)
+    if value.dtype.kind == "O":
+        raise UsageError(
+            f"{origin} has several arrays as the label of example {index}; "
+            "give those of one output, the model's first of shape "
+            "[1, classes], as an integer or a row."
+        )
     if value.dtype.kind in "fiub" and value.size and value.ndim < 2:
         if value.size > 1 and np.isfinite(value).all():
-            return int(np.argmax(value))
+            return value
         label = value.reshape(-1)[0]
         if value.size == 1 and label >= 0 and label == np.floor(label) < 2**31:
             return int(label)
@@ -241,7 +264,7 @@ def _label(value: Any, origin: str, index: int) -> int:
     raise UsageError(
         f"{origin} has {shown} of shape {value.shape} and dtype {value.dtype} "
         f"as the label of example {index}; one integer of at least 0 is "
-        "needed, or a row of scores."
+        "needed, or a row with a number for each class."
     )
 
 

@@ -116,8 +116,9 @@ ARGUMENTS = [
     ),
     _float(
         "max_accuracy_drop",
-        5.0,
-        "Percentage points of accuracy that the file may lose.",
+        None,
+        "Percentage points of accuracy that the file may lose. Default: 5, and "
+        "2 where chance does not explain them.",
     ),
     _multi_string(
         "input_shape",

@@ -1,11 +1,13 @@
 """The whole way from a trained model to a proved file, as one call."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from collections.abc import Sequence
 
 import keras
 
+from tfconv_export import agreement
 from tfconv_export import conversion
 from tfconv_export import files
 from tfconv_export import golden
@@ -24,6 +26,7 @@ from tfconv_export.preparation import Job
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.quantization import layer_errors
+from tfconv_export.quantization import remedies
 from tfconv_export.quantization import sensitivity
 from tfconv_export.request import Data
 from tfconv_export.request import Path
@@ -52,7 +55,7 @@ def export(
     stddev: "float | Sequence[float] | None" = None,
     evaluation_data: "Data | None" = None,
     num_evaluation_examples: int = 1000,
-    max_accuracy_drop: float = 5.0,
+    max_accuracy_drop: float | None = None,
     input_shape: Shapes = None,
     signature: str | None = None,
     custom_module: Path | None = None,
@@ -109,7 +112,8 @@ def export(
             and of the file; see `data.sources`.
         num_evaluation_examples: int, at most how many of them to use.
         max_accuracy_drop: float, how many percentage points of accuracy the
-            file may lose.
+            file may lose. Default: 5, and 2 where chance does not explain
+            them. A single example may always be lost.
         input_shape: tuple of ints without the batch, or a dict of them by
             input, where the model leaves a dimension open. By default that of
             the representative data.
@@ -192,11 +196,14 @@ def export(
     return result
 
 
-def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
+def convert_and_prove(
+    job: Job, *, is_stream: bool = False
+) -> tuple[Conversion, ExportResult, Facts]:
     """The file for whole windows, and everything that is known of it.
 
     Args:
         job: what to convert.
+        is_stream: bool, whether a file that goes frame by frame is made of it.
 
     Returns:
         The file, the result, without an output path, and the facts of the file.
@@ -240,6 +247,7 @@ def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
         max_accuracy_drop=request.max_accuracy_drop,
         progress=request.progress,
     )
+    noise = _warn_of_noise(job, recipe, converted, result, layers, is_stream)
     result = dataclasses.replace(
         result,
         layers=tuple(layers),
@@ -247,6 +255,8 @@ def convert_and_prove(job: Job) -> tuple[Conversion, ExportResult, Facts]:
         equalized=job.equalized,
         warnings=(
             *_warnings(job.examples, job.evaluation),
+            *result.warnings,
+            *noise,
             *verification.warnings(facts, recipe, layers),
         ),
         versions=provenance.versions(),
@@ -260,3 +270,35 @@ def _warnings(examples, evaluation) -> tuple[str, ...]:
         found += evaluation.warnings
         found += ranges.compare_ranges(examples.summaries, evaluation.summaries)
     return tuple(dict.fromkeys(found))
+
+
+def _warn_of_noise(
+    job: Job, recipe: Recipe, converted, result: ExportResult, layers, is_stream
+) -> tuple[str, ...]:
+    """What would help an output that is close enough, but not good, or not."""
+    request = job.request
+    floor = agreement.MIN_SQNR_DB.get(recipe.quantize, math.inf)
+    wanted = max(remedies.GOOD_SQNR_DB, request.min_sqnr_db or 0.0)
+    lowest = min(
+        (item for item in result.agreements if item.finite),
+        key=lambda item: item.judged_db,
+        default=None,
+    )
+    # float16 is close or broken, and float32 is the model itself.
+    if floor > remedies.GOOD_SQNR_DB or lowest is None:
+        return ()
+    if lowest.judged_db >= wanted:
+        return ()
+    request.progress("trying what helps", 0, None)
+    trial = remedies.Trial(
+        job.source,
+        recipe,
+        converted,
+        job.examples,
+        job.evaluation,
+        layers,
+        request.target,
+        is_equalized=request.equalize,
+        is_stream=is_stream,
+    )
+    return (remedies.warning(trial, lowest),)

@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Sequence
 
+from tfconv_export import agreement
 from tfconv_export import bounded
 from tfconv_export import comparison
 from tfconv_export import evaluation as evaluations
@@ -24,6 +25,7 @@ from tfconv_export.errors import UsageError
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
+from tfconv_export.reference import Reference
 from tfconv_export.result import Check
 from tfconv_export.result import Endpoint
 from tfconv_export.result import ExportResult
@@ -87,7 +89,7 @@ def prove(
     target: str = "litert",
     require_npu: bool = False,
     min_sqnr_db: float | None = None,
-    max_accuracy_drop: float = 5.0,
+    max_accuracy_drop: float | None = None,
     progress: Progress = silent,
 ) -> tuple[ExportResult, Facts]:
     """Looks at the file, runs it, and has the target's own tools judge it.
@@ -103,7 +105,8 @@ def prove(
         require_npu: whether every operator must run on the NPU.
         min_sqnr_db: float, the least signal-to-noise ratio; `None` for the
             mode's own.
-        max_accuracy_drop: float, percentage points that the file may lose.
+        max_accuracy_drop: float, percentage points that the file may lose;
+            `None` for what `evaluation.judge` finds too many.
         progress: called with what was done.
 
     Returns:
@@ -118,29 +121,34 @@ def prove(
     checks = verification.inspect(facts, recipe, source, converted)
     runtimes, problems = _runtimes(content, facts, layers, target)
     checks += problems
-    agreements, scatters, computed = [], [], {}
+    reference = Reference(source)
+    compared, evaluated = comparison.Comparison(), evaluations.Evaluation()
     if runtimes:
         try:
-            agreements, scatters, computed = comparison.compare(
-                runtimes, source, examples, progress
+            compared = comparison.compare(
+                runtimes, reference, examples, progress, recipe.quantize
             )
         except (RuntimeError, ValueError) as error:
             checks.append(Check("runs", False, _first_line(error)))
-    checks += comparison.judge(agreements, recipe, facts, min_sqnr_db)
-    slow = comparison.slow_sample(examples)
-    checks += twins.judge(computed, runtimes, slow, converted, recipe.quantize)
-    accuracies = ()
-    if evaluation is not None and agreements:
-        output = evaluations.classes_output(outputs)
-        accuracies = evaluations.evaluate(
+    if evaluation is not None and compared.agreements:
+        evaluated = evaluations.evaluate(
             runtimes,
-            source,
-            evaluation.labelled(),
-            output,
-            is_probability=_is_probability(facts, output),
-            progress=progress,
+            reference,
+            evaluation,
+            evaluations.classes_output(outputs),
+            recipe.quantize,
+            progress,
         )
-    checks += evaluations.judge(accuracies, max_accuracy_drop)
+    agreements = (*compared.agreements, *evaluated.agreements)
+    checks += agreement.judge(agreements, recipe, min_sqnr_db, facts)
+    checks += twins.judge(
+        compared.computed,
+        runtimes,
+        comparison.slow_sample(examples),
+        converted,
+        recipe.quantize,
+    )
+    checks += evaluations.judge(evaluated.accuracies, max_accuracy_drop)
     progress(f"asking {target}", 0, None)
     target_report, target_checks = targets.judge(
         target, content, facts, require_npu, converted.scopes
@@ -157,15 +165,16 @@ def prove(
         operators=facts.operator_counts,
         examples=agreements[0].examples if agreements else 0,
         examples_origin=examples.origin,
-        agreements=tuple(agreements),
+        agreements=agreements,
         checks=(*checks, *target_checks),
         data=examples.summaries
         + (evaluation.summaries if evaluation is not None else ()),
-        accuracies=accuracies,
-        scatters=tuple(scatters),
+        accuracies=evaluated.accuracies,
+        scatters=compared.scatters,
         float_layers=converted.float_layers,
         keeps_state=facts.keeps_state,
         target=target_report,
+        warnings=compared.warnings + evaluated.warnings,
     )
     return result, facts
 
@@ -263,14 +272,3 @@ def _dead_layers(layers: Sequence[LayerError]) -> str:
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _is_probability(facts: Facts, output: Endpoint) -> bool:
-    wanted = facts.outputs
-    if facts.signatures:
-        wanted = [facts.signatures[0].outputs[output.name]]
-    return any(
-        op.name in ("LOGISTIC", "SOFTMAX")
-        for op in facts.operators
-        if set(op.outputs) & set(wanted)
-    )

@@ -52,7 +52,7 @@ class Request:
     stddev: float | Sequence[float] | None
     evaluation_data: Data | None
     num_evaluation_examples: int
-    max_accuracy_drop: float
+    max_accuracy_drop: float | None
     input_shape: Shapes
     signature: str | None
     custom_module: Path | None
@@ -85,10 +85,11 @@ def check(recipe: Recipe, target: str, given: dict[str, Any]) -> None:
         value = given.get(name, 0.0)
         if not isinstance(value, (int, float)) or not math.isfinite(value):
             raise UsageError(f"--{name}={value} must be a finite number.")
-    if given.get("max_accuracy_drop", 0.0) < 0:
+    if given.get("max_accuracy_drop", 0.0) < 0.0:
         raise UsageError(
             f"--max_accuracy_drop={given['max_accuracy_drop']} must not be "
-            "negative."
+            "negative: it is how many points the file may lose; write 0 to "
+            "allow none."
         )
     try:
         str(given.get("model_version", "")).encode()

@@ -1,6 +1,7 @@
 """What an export made, and what is known of it."""
 
 import dataclasses
+import math
 from typing import Any
 
 # To be said wherever such a file is described.
@@ -67,6 +68,10 @@ class Agreement:
         same_argmax: float, of the examples, the share for which the largest
             value stands at the same place of the last axis; `None` where that
             axis has one place.
+        log_odds_sqnr_db: float, of probabilities, the ratio of what they tell
+            in bits; see `probabilities.sqnr_db`. `None` of other outputs.
+        data: string, `"representative"` or `"evaluation"`: what the examples
+            are.
     """
 
     runtime: str
@@ -79,23 +84,39 @@ class Agreement:
     finite: bool
     max_error_steps: float | None = None
     same_argmax: float | None = None
+    log_odds_sqnr_db: float | None = None
+    data: str = "representative"
+
+    @property
+    def judged_db(self) -> float:
+        """The ratio that is held against the floor; NaN if undefined."""
+        if self.log_odds_sqnr_db is not None:
+            return self.log_odds_sqnr_db
+        # Of NaN and another, `min` gives the first.
+        ratios = self.sqnr_db, self.median_sqnr_db
+        return math.nan if any(map(math.isnan, ratios)) else min(ratios)
 
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy:
-    """How often one output's largest value is the label's.
+    """How often what an output says is the label.
 
     Attributes:
         runtime: string; `"model"` is the trained model itself.
         output: string, the output's name.
-        correct: int, how many examples.
+        correct: int, how many examples; where several labels may be true, how
+            many labels of all examples.
         examples: int, of how many.
+        lost: int, of those, what the model has right and the file wrong.
+        gained: int, what the file has right and the model wrong.
     """
 
     runtime: str
     output: str
     correct: int
     examples: int
+    lost: int = 0
+    gained: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

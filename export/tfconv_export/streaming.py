@@ -9,7 +9,6 @@ from typing import NoReturn
 import keras
 
 from tfconv.streaming import Stream
-from tfconv_export import comparison
 from tfconv_export import files
 from tfconv_export import flatbuffer
 from tfconv_export import golden
@@ -32,6 +31,7 @@ from tfconv_export.errors import UsageError
 from tfconv_export.exporting import convert_and_prove
 from tfconv_export.exporting import export
 from tfconv_export.preparation import Job
+from tfconv_export.reference import Reference
 from tfconv_export.request import Path
 from tfconv_export.request import Request
 from tfconv_export.streaming_result import StreamingResult
@@ -125,7 +125,7 @@ def export_streaming(
     whole_job = dataclasses.replace(
         job, request=dataclasses.replace(request, target=whole_target)
     )
-    converted, whole, whole_facts = convert_and_prove(whole_job)
+    converted, whole, whole_facts = convert_and_prove(whole_job, is_stream=True)
     whole = dataclasses.replace(
         whole,
         output=str(job.planned.also_whole or ""),
@@ -230,7 +230,7 @@ def _convert_and_prove(
     else:
         checks += streaming_proof.compare_closely(
             content,
-            comparison.model_outputs(job.source),
+            Reference(job.source),
             stream.plan,
             states,
             signals,

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfconv.streaming import Plan
-from tfconv_export import comparison
+from tfconv_export import agreement
 from tfconv_export.calibration import Example
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.micro import TFLiteMicro
+from tfconv_export.reference import Reference
 from tfconv_export.result import Check
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.streaming_result import StreamingState
@@ -101,7 +102,7 @@ def compare_exactly(
 
 def compare_closely(
     content: bytes,
-    reference: Callable[[Example], Outputs],
+    reference: Reference,
     plan: Plan,
     states: Sequence[StreamingState],
     given: list[Example],
@@ -110,28 +111,31 @@ def compare_closely(
 
     Args:
         content: bytes of the streaming file.
-        reference: from a window to the trained model's outputs.
+        reference: the trained model.
         plan: of the stream.
         states: those of the streaming file that it does not hold itself.
         given: as from `signals`.
     """
 
     def judge(runtime: str, found, expected) -> Check:
-        worst, passed = 0.0, bool(found)
+        measured = []
         for name in expected[0] if expected else ():
             pairs = [
                 newest(outputs[name], whole[name])
                 for outputs, whole in zip(found, expected, strict=True)
             ]
             ours, theirs = map(np.stack, zip(*pairs, strict=True))
-            width = float(np.ptp(theirs)) or 1.0
-            error = float(np.abs(ours - theirs).max() / width)
-            # NaN is not less than anything, and so does not pass.
-            passed = passed and error <= comparison.MAX_FLOAT32_ERROR
-            worst = error if not error <= worst else worst
+            bounds = reference.bounds[name]
+            measured.append(
+                agreement.measure(runtime, name, theirs, ours, bounds=bounds)
+            )
+        worst = max((item.relative_error for item in measured), default=0.0)
+        passed = bool(measured) and all(
+            map(agreement.is_within_float32, measured)
+        )
         detail = f"max error {worst:.2g} of the range, on {len(found)} windows"
         if not passed:
-            detail += f"; at most {comparison.MAX_FLOAT32_ERROR} is needed"
+            detail += f"; at most {agreement.MAX_FLOAT32_ERROR} is needed"
         return Check(f"{runtime}, the stream and the model", passed, detail)
 
     return _compare(content, plan, states, given, lambda _: reference, judge)

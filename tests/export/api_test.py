@@ -17,6 +17,7 @@ from tests.export.tflite import TFLiteFile
 from tfconv_export import calibration
 from tfconv_export import comparison
 from tfconv_export import loading
+from tfconv_export import reference
 from tfconv_export.data.sources import open_data
 from tfconv_export.runtimes import LiteRT
 
@@ -131,17 +132,18 @@ def test_agreement_is_computed_as_its_documentation_says(tmp_path, path):
     tfconv_export.export(other, path)
     data = models.examples(20, 4, count=9)
     source = loading.load(model)
-    agreements, scatters, computed = comparison.compare(
+    compared = comparison.compare(
         [LiteRT(path.read_bytes(), kernels) for kernels in KERNELS],
-        source,
+        reference.Reference(source),
         calibration.choose(open_data(data), source.inputs),
     )
-    assert len(agreements) == len(scatters) == 3
-    assert [len(outputs) for outputs in computed.values()] == [9, 9, 9]
+    assert len(compared.agreements) == len(compared.scatters) == 3
+    assert [len(found) for found in compared.computed.values()] == [9, 9, 9]
+    assert compared.warnings == ()
     outputs = models.outputs_of(model, data).astype(np.float64)
     width = max(outputs.max(), 0) - min(outputs.min(), 0)
     noise = outputs.size * 0.125**2
-    for agreement in agreements:
+    for agreement in compared.agreements:
         assert agreement.examples == 9
         assert agreement.finite
         # float32 adds its own rounding to the known error.
@@ -152,7 +154,7 @@ def test_agreement_is_computed_as_its_documentation_says(tmp_path, path):
         assert agreement.sqnr_db == pytest.approx(
             10 * np.log10(np.square(outputs).sum() / noise), abs=1e-3
         )
-    for scatter in scatters:
+    for scatter in compared.scatters:
         difference = np.subtract(scatter.found, scatter.expected)
         np.testing.assert_allclose(difference, 0.125, rtol=1e-4)
 

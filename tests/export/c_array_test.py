@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from tests.export import command
+from tfconv_export import agreement
 from tfconv_export import c_array
-from tfconv_export import comparison
 
 MODEL = "--model=model.keras"
 OUTPUT = "--output=out.tflite"
@@ -87,7 +87,7 @@ def test_neither_file_is_replaced_unasked(refused, run, workplace, existing):
 
 
 def test_a_failed_check_leaves_no_array(run, workplace, monkeypatch):
-    monkeypatch.setitem(comparison.MIN_SQNR_DB, "int8", 1000.0)
+    monkeypatch.setitem(agreement.MIN_SQNR_DB, "int8", 1000.0)
     before = command.snapshot(workplace)
     outcome = run(
         MODEL,

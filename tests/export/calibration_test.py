@@ -73,11 +73,17 @@ def test_choice_is_another_with_another_seed_and_reaches_everywhere():
 def test_sampled_examples_are_evenly_spread(count):
     examples = choose(MANY, ONE)
     places = stacked(examples.sample(count), "x")[:, 0]
-    assert 0 < len(places) <= count
-    assert places[0] == 0
-    assert len(set(np.diff(places))) <= 1
-    # No stretch at the end is left out.
-    assert len(MANY) - places[-1] <= max([1, *np.diff(places)]) or count == 1
+    assert len(places) == min(count, len(MANY))
+    # One is anywhere in each of so many equal parts.
+    part = -(-len(MANY) // len(places))
+    ends = np.concatenate([[-1], places, [len(MANY)]])
+    assert (np.diff(ends) > 0).all()
+    assert (np.diff(ends) <= 2 * part).all()
+
+
+def test_samples_are_of_both_classes_that_take_turns():
+    places = stacked(choose(MANY, ONE).sample(100), "x")[:, 0]
+    assert 25 < (places % 2).sum() < 75
 
 
 @pytest.mark.parametrize("is_kept", [True, False])

@@ -12,6 +12,7 @@ DATA = "--representative_data=data.npy"
         (("--require_npu",), "ethos-u55-128"),
         (("--num_evaluation_examples=4", DATA), "--evaluation_data"),
         (("--max_accuracy_drop=1", DATA), "--evaluation_data"),
+        (("--max_accuracy_drop=-5", DATA), "negative"),
         (("--num_calibration_examples=4",), "--representative_data"),
         (("--representative_key=x",), "--representative_data"),
         (("--feature_spec=a:float32:3",), "--representative_data"),

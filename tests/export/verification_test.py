@@ -16,7 +16,7 @@ import tfconv
 import tfconv_export
 from tests.export import gone_wrong
 from tests.export import models
-from tfconv_export import comparison
+from tfconv_export import agreement
 from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import result
@@ -103,15 +103,16 @@ def test_no_agreement_that_is_not_a_number_passes(quantize, flaw):
     )
     bad = dataclasses.replace(good, **flaw)
     recipe = conversion.Recipe(quantize)
-    output = flatbuffer.TensorFacts(
-        "scores", (1, 4), "int8", False, scales=(0.5,), zero_points=(0,)
-    )
-    facts = flatbuffer.Facts(0, (), (output,), (output,))
-    assert comparison.judge([good], recipe, facts)[0].passed
-    assert not comparison.judge([bad], recipe, facts)[0].passed
+    assert agreement.judge([good], recipe)[0].passed
+    assert not agreement.judge([bad], recipe)[0].passed
+    # Nor does it with a good one on other data, whichever comes first.
+    other = dataclasses.replace(good, data="evaluation")
+    assert agreement.judge([good, other], recipe)[0].passed
+    assert not agreement.judge([other, bad], recipe)[0].passed
+    assert not agreement.judge([bad, other], recipe)[0].passed
 
 
-def agreement(runtime: str, sqnr_db: float) -> result.Agreement:
+def measured_at(runtime: str, sqnr_db: float) -> result.Agreement:
     return result.Agreement(
         runtime=runtime,
         output="scores",
@@ -129,15 +130,15 @@ def test_runtimes_that_disagree_are_told_and_the_data_is_not_blamed():
     facts = flatbuffer.Facts(0, (), (output,), (output,))
     recipe = conversion.Recipe("int8")
     measured = {"LiteRT xnnpack": 41.0, "TFLite Micro": -7.0}
-    agreements = [agreement(*item) for item in measured.items()]
-    good, bad = comparison.judge(agreements, recipe, facts)
+    agreements = [measured_at(*item) for item in measured.items()]
+    good, bad = agreement.judge(agreements, recipe, facts=facts)
     assert good.passed
     assert not bad.passed
     assert "LiteRT xnnpack (41.0 dB)" in bad.detail
     assert "representative data" not in bad.detail
     # Where all compute noise, it may be the data.
-    agreements = [agreement(name, 3.0) for name in measured]
-    for check in comparison.judge(agreements, recipe, facts):
+    agreements = [measured_at(name, 3.0) for name in measured]
+    for check in agreement.judge(agreements, recipe, facts=facts):
         assert "representative data" in check.detail
 
 

@@ -59,8 +59,8 @@ def open_data(
         argument: string, the flag that messages name.
         key: string, the name of the array that is the one input.
         feature_spec: what is in TFRecords; see `tfrecords`.
-        labelled: bool, whether every example has an integer label (or a row of
-            scores, of which the largest counts).
+        labelled: bool, whether every example has a label: an integer, or a row
+            with a number for each class.
         label_key: string, the name of the labels' array; by default one of
             `fields.LABELS`.
 
@@ -262,7 +262,15 @@ def _named(item, label_key: str | None, may_pair: bool):
                 f"a tuple of {len(item)} was given, where (x, y) is needed"
             )
         named = _named(item[0], label_key, may_pair=False)
-        return {**named, label_key or "label": np.asarray(item[1])}
+        return {**named, label_key or "label": _label(item[1])}
     if isinstance(item, dict):
         return {str(name): np.asarray(array) for name, array in item.items()}
     return {"": np.asarray(item)}
+
+
+def _label(value) -> np.ndarray:
+    """The label as an array; of objects if it is one for each output."""
+    try:
+        return np.asarray(value)
+    except ValueError:  # of arrays of several shapes
+        return np.asarray(dict(enumerate(value)), object)

@@ -14,6 +14,7 @@ from tfconv_export.quantization.layer_names import layer_of
 from tfconv_export.quantization.layer_names import matched
 from tfconv_export.result import LayerError
 from tfconv_export.runtimes import quantize
+from tfconv_export.sqnr import decibels
 
 _MAX_EXAMPLES = 64
 
@@ -205,17 +206,12 @@ class _Pair:
 
     def error(self) -> LayerError:
         lowest, highest = self.limits() or (None, None)
-        if self.noise == 0:
-            sqnr_db = np.inf
-        else:
-            with np.errstate(divide="ignore"):
-                sqnr_db = 10 * np.log10(np.float64(self.signal) / self.noise)
         return LayerError(
             tensor=self.tensor.name,
             layer=self.layer,
             operator=self.operator,
             shape=self.tensor.shape,
-            sqnr_db=float(sqnr_db),
+            sqnr_db=float(decibels(self.signal, self.noise)),
             dtype=self.tensor.dtype,
             minimum=self.minimum,
             maximum=self.maximum,

@@ -4,9 +4,7 @@ import dataclasses
 import math
 import re
 
-import numpy as np
-import tensorflow as tf
-
+from tfconv_export import comparison
 from tfconv_export import conversion
 from tfconv_export.calibration import Examples
 from tfconv_export.conversion import Recipe
@@ -14,6 +12,7 @@ from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.quantization import float_layers
+from tfconv_export.reference import Reference
 from tfconv_export.runtimes import LiteRT
 from tfconv_export.source import Source
 
@@ -131,16 +130,8 @@ class _Trial:
         ).union(float_layers.matching(recipe.float_layers, self.layers))
         self.fixed = tuple(layer for layer in self.layers if layer in needed)
         self._examples = examples.sample(max_examples)
-        reference = tf.function(source.reference, autograph=False)
-        self._expected = [
-            {
-                key: value.numpy().astype(np.float64)
-                for key, value in reference(
-                    {name: tf.constant(x) for name, x in example.items()}
-                ).items()
-            }
-            for example in self._examples
-        ]
+        self._reference = Reference(source)
+        self._expected = list(map(self._reference, self._examples))
         self._known = {}
 
     def sqnr_db(self, layers) -> float:
@@ -168,18 +159,16 @@ class _Trial:
             ) from error
 
     def _measure_on(self, runtime: LiteRT) -> float:
-        signals = dict.fromkeys(self._expected[0], 0.0)
-        noises = dict.fromkeys(self._expected[0], 0.0)
-        for example, expected in zip(
-            self._examples, self._expected, strict=True
-        ):
-            found = runtime.run(example)
-            for name, value in expected.items():
-                signals[name] += float(np.square(value).sum())
-                noises[name] += float(np.square(found[name] - value).sum())
-        return min(
-            _decibels(signals[name], noise) for name, noise in noises.items()
+        found = [runtime.run(example) for example in self._examples]
+        measured = comparison.measure(
+            runtime,
+            self._reference,
+            self._expected,
+            found,
+            self._recipe.quantize,
         )
+        ratios = [agreement.judged_db for agreement in measured]
+        return -math.inf if any(map(math.isnan, ratios)) else min(ratios)
 
     def choice(self, layers, before: float, alone: dict) -> Choice:
         ordered = tuple(layer for layer in self.layers if layer in layers)
@@ -193,11 +182,3 @@ class _Trial:
             integer_sqnr_db=before,
             sensitivities=alone,
         )
-
-
-def _decibels(signal: float, noise: float) -> float:
-    if noise == 0:
-        return math.inf
-    if not signal or not math.isfinite(signal + noise):
-        return -math.inf
-    return 10 * math.log10(signal / noise)

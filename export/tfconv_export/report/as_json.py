@@ -2,7 +2,8 @@
 
 A key is never removed and never changes its meaning without a new
 `schema_version`; new keys may come. Numbers that are infinite or undefined are
-`null`: an infinite `sqnr_db` is that with a `max_error` of 0.
+`null`: an infinite `sqnr_db` is that with a `max_error` of 0. An infinite
+`log_odds_sqnr_db` is `null`, and so is that of what is no probability.
 
 | key | value |
 |---|---|

@@ -19,6 +19,7 @@ from tfconv_export.report.text import milliseconds
 from tfconv_export.report.text import npu_share
 from tfconv_export.report.text import number
 from tfconv_export.report.text import percent
+from tfconv_export.report.text import shown_db
 from tfconv_export.result import ExportResult
 from tfconv_export.streaming_result import StreamingResult
 
@@ -180,7 +181,7 @@ def _figures(result: ExportResult, stream: StreamingResult | None) -> Markup:
     if result.agreements:
         worst = min(result.agreements, key=badness)
         figures.append(
-            ("Lowest SQNR", decibels(worst.sqnr_db), f"on {worst.runtime}")
+            ("Lowest SQNR", decibels(shown_db(worst)), f"on {worst.runtime}")
         )
     if result.accuracies:
         figures.append(_accuracy(result))

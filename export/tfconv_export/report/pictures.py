@@ -14,6 +14,7 @@ from tfconv_export.report.text import decibels
 from tfconv_export.report.text import number
 from tfconv_export.report.text import percent
 from tfconv_export.report.text import positions
+from tfconv_export.report.text import shown_db
 from tfconv_export.report.text import worst_layers
 from tfconv_export.result import ExportResult
 from tfconv_export.result import LayerError
@@ -408,9 +409,11 @@ def _runtimes(result: ExportResult):
         name = elide(agreement.runtime, 40 if len(outputs) == 1 else 24)
         if len(outputs) > 1:
             name += f"  {elide(agreement.output, 40 - len(name))}"
+        if agreement.data != "representative":
+            name += f"  {elide(agreement.data, 12)}"
         names.append(name)
     figure, axes = _rows(names, "signal to quantization noise, dB", 2.1)
-    values = [agreement.sqnr_db for agreement in agreements]
+    values = list(map(shown_db, agreements))
     _bars(axes, values, worst=0)
     for row, agreement in enumerate(agreements):
         error = f"largest error {number(agreement.max_error, 3)}"

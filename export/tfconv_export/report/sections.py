@@ -92,8 +92,12 @@ def runtimes(result: ExportResult, pictures: dict[str, bytes]) -> Markup:
         (
             item.runtime,
             item.output,
+            item.data,
             decibels(item.sqnr_db),
             decibels(item.median_sqnr_db),
+            "-"
+            if item.log_odds_sqnr_db is None
+            else decibels(item.log_odds_sqnr_db),
             number(item.max_error, 3),
             number(item.max_error_steps, 3),
             percent(item.relative_error, 2),
@@ -105,8 +109,10 @@ def runtimes(result: ExportResult, pictures: dict[str, bytes]) -> Markup:
     columns = [
         "runtime",
         "output",
+        "data",
         "SQNR",
         "median",
+        "log-odds",
         "largest error",
         "in steps",
         "of the range",
@@ -120,9 +126,10 @@ def runtimes(result: ExportResult, pictures: dict[str, bytes]) -> Markup:
             f"The file on each runtime against the trained model, on "
             f"{result.examples} examples of {result.examples_origin}. SQNR is "
             "the signal-to-quantization-noise ratio; its median is taken over "
-            "the examples.",
+            "the examples. Probabilities are judged by that of their log-odds, "
+            "which also tells a small one from a smaller one.",
         ),
-        table(columns, rows, numbers=range(2, 9)),
+        table(columns, rows, numbers=range(3, 11)),
         picture(
             pictures.get("runtimes"),
             "Signal to quantization noise on each runtime",

@@ -85,9 +85,16 @@ def positions(facts: Facts | None) -> dict[str, int]:
     }
 
 
+def shown_db(item: Agreement | LayerError) -> float:
+    """The one ratio that says the most: of probabilities, the log-odds'."""
+    log_odds = getattr(item, "log_odds_sqnr_db", None)
+    return item.sqnr_db if log_odds is None else log_odds
+
+
 def badness(item: Agreement | LayerError) -> float:
     """Sorts by the ratio, the worst first: an undefined one is the worst."""
-    return -math.inf if math.isnan(item.sqnr_db) else item.sqnr_db
+    ratio = shown_db(item)
+    return -math.inf if math.isnan(ratio) else ratio
 
 
 def worst_layers(result: ExportResult, count: int) -> list[LayerError]:

@@ -211,14 +211,17 @@ HOT = np.eye(5, dtype=np.float32)[Y]
     "labels",
     [Y, Y[:, None], Y.astype("f4"), Y.astype(np.uint8), HOT, Y > 2, HOT * 1j],
 )
-def test_labels_may_be_integers_or_rows_of_scores(labels):
+def test_labels_may_be_integers_or_rows_of_numbers(labels):
     source = {"x": X, "y": labels}
     if labels.dtype.kind == "c":
         with pytest.raises(UsageError, match="complex64 as the label"):
             choose(source, labelled=True)
         return
     found = [label for _, label in choose(source, labelled=True).labelled()]
-    assert found == (labels if labels.dtype == bool else Y).tolist()
+    if labels is HOT:
+        np.testing.assert_array_equal(found, HOT)
+    else:
+        assert found == (labels if labels.dtype == bool else Y).tolist()
 
 
 @pytest.mark.parametrize(
@@ -236,6 +239,14 @@ def test_labels_may_be_integers_or_rows_of_scores(labels):
 def test_labels_that_are_none(labels, told):
     with pytest.raises(UsageError, match=told):
         choose({"x": X, "labels": labels}, labelled=True)
+
+
+@pytest.mark.parametrize(
+    "label", [(np.zeros(2), np.zeros(3)), {"a": 0, "b": 1}], ids=type
+)
+def test_labels_of_several_outputs_are_told(label):
+    with pytest.raises(UsageError, match="several arrays as the label"):
+        choose(lambda: ((x, label) for x in X), labelled=True)
 
 
 def test_labels_of_another_name():

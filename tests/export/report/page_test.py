@@ -1,6 +1,7 @@
 """The page of a report: complete, well formed, and harmless."""
 
 import base64
+import dataclasses
 import html.parser
 import itertools
 import json
@@ -121,6 +122,21 @@ def test_the_verdict_comes_first_and_in_words():
     assert "Failed" not in passed
     for check in results.failing()[0].failed:
         assert failed.index(check.detail) < failed.index("Quantization")
+
+
+def test_probabilities_are_told_by_their_log_odds_on_all_data():
+    result, facts = results.plain()
+    told = dataclasses.replace(
+        result.agreements[0],
+        sqnr_db=0.0,
+        log_odds_sqnr_db=27.3,
+        data="evaluation",
+    )
+    result = dataclasses.replace(result, agreements=(*result.agreements, told))
+    text = Page(pages.render(result, facts, {})).text
+    head, _, table = text.partition("11 operators, all of them")
+    assert "27.3 dB" in head
+    assert "evaluation" in table and "27.3 dB" in table and "0.0 dB" in table
 
 
 def test_what_an_engineer_asks_for_first_is_there():
