@@ -17,9 +17,9 @@ The last but one makes a file that runs frame by frame. The last prints what is
 in a TFLite file, whoever made it.
 
 Exit status: 0 written; 1 a check failed, or the conversion crashed or took too
-long, and nothing was written but the reports that were asked for; 2 wrong
-usage, or a machine that cannot do it; 70 a fault of this program; 130
-interrupted.
+long, and nothing was written but the reports that were asked for;
+2 wrong usage, or a machine that cannot do it; 70 a fault of this program;
+130 interrupted.
 """
 
 import contextlib

@@ -20,6 +20,7 @@ from tests.export import command
 from tests.export import models
 from tests.export.closeness import assert_close
 from tests.export.tflite import TFLiteFile
+from tfconv_export import process
 from tfconv_export import scratch
 
 ARGUMENTS = ("--model=model.keras", "--output=existing.tflite", "--overwrite")
@@ -214,22 +215,39 @@ def test_killed_command_takes_its_child_along(start, workplace):
     assert command.snapshot(workplace) == before
 
 
-@pytest.mark.parametrize("stops", [True, False])
-def test_export_that_takes_too_long_is_ended(start, workplace, stops):
-    # Also where no Python runs that could take notice.
-    code = "import time\ntime.sleep(100)\n"
-    if not stops:
-        code = f"from signal import *\nsignal(SIGALRM, SIG_IGN)\n{code}"
-    (workplace / "slow.py").write_text(code)
+def test_export_that_takes_too_long_is_ended(start, workplace):
     before = command.snapshot(workplace)
-    outcome = start(
-        *ARGUMENTS, "--custom_module=slow.py", "--timeout_s=3"
-    ).end()
+    (workplace / "slow.py").write_text("import time\ntime.sleep(100)\n")
+    arguments = "--custom_module=slow.py", "--timeout_s=2"
+    outcome = start(*ARGUMENTS, *arguments).end()
+    (workplace / "slow.py").unlink()
     assert outcome.status == 1
     assert re.fullmatch(r"tfconv-export: [^\n]+\n", outcome.stderr)
-    assert "3 seconds of --timeout_s" in outcome.stderr
+    assert "2 seconds of --timeout_s" in outcome.stderr
     assert "nothing was written" in outcome.stderr
     assert command.snapshot(workplace) == before
+
+
+def test_child_that_takes_no_notice_of_its_time_is_killed(monkeypatch):
+    # As in a loop of TensorFlow's, where no Python runs.
+    monkeypatch.setattr(process, "_GRACE", 0.2)
+    before = {each: signal.getsignal(each) for each in process._ENDING}
+    code = (
+        "from signal import *\nsignal(SIGALRM, SIG_IGN)\n"
+        "import time\nprint(flush=True)\ntime.sleep(100)"
+    )
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE
+        ) as child:
+            child.stdout.readline()
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
+            status, was_expired = process._wait(child.pid, 0.2, mask)
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+    assert os.WTERMSIG(status) == signal.SIGKILL
+    assert was_expired
 
 
 def test_code_that_ends_the_process_is_no_success(start, workplace):
