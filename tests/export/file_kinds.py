@@ -30,8 +30,8 @@ from tfconv_export.data import tfrecords
 from tfconv_export.report import terminal
 from tfconv_export.streaming_interpreter import StreamingInterpreter
 
-# It makes a parser for every file.
-_OF_TENSORFLOW = 5
+# TensorFlow makes a parser for every file, or a process is made to try it in.
+_SLOW = 5
 _X = np.linspace(-1, 1, 3 * 6 * 3, dtype=np.float32).reshape(3, 6, 3)
 
 
@@ -90,7 +90,7 @@ def kinds() -> dict[str, Kind]:
             _inspect_metadata,
             lambda damaged: described[:archive_start] + damaged,
         ),
-        "stream": Kind(".tflite", model, _stream),
+        "stream": Kind(".tflite", model, _stream, cost=_SLOW),
         "npy": Kind(".npy", _npy(_X), choose),
         "npz": Kind(".npz", _zip({"x.npy": _npy(_X)}), choose),
         "npz member": Kind(
@@ -99,15 +99,13 @@ def kinds() -> dict[str, Kind]:
             choose,
             lambda damaged: _zip({"x.npy": damaged}, zipfile.ZIP_DEFLATED),
         ),
-        "tfrecord": Kind(
-            ".tfrecord", records, read_records, cost=_OF_TENSORFLOW
-        ),
+        "tfrecord": Kind(".tfrecord", records, read_records, cost=_SLOW),
         "example": Kind(
             ".tfrecord",
             _example(_X[0]),
             read_records,
             lambda damaged: record(damaged) + record(_example(_X[1])),
-            cost=_OF_TENSORFLOW,
+            cost=_SLOW,
         ),
         "gz": Kind(
             ".tfrecord.gz", gzip.compress(records, mtime=0), read_records
@@ -117,7 +115,7 @@ def kinds() -> dict[str, Kind]:
             records,
             read_records,
             lambda damaged: gzip.compress(damaged, 1, mtime=0),
-            cost=_OF_TENSORFLOW,
+            cost=_SLOW,
         ),
         "keras": Kind(
             ".keras",
@@ -130,7 +128,7 @@ def kinds() -> dict[str, Kind]:
             keras_files.read_config,
             lambda damaged: _zip({"config.json": damaged}),
         ),
-        "h5": Kind(".h5", h5, keras_files.read_config),
+        "h5": Kind(".h5", h5, keras_files.read_config, cost=_SLOW),
         "saved_model": Kind(".pb", _saved_model(), _check_saved_model),
         "labels": Kind(
             ".txt", "yes\nno\nmerhaba\nçğ\n".encode(), proof.read_labels

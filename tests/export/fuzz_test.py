@@ -14,6 +14,6 @@ def test_500_damaged_files_of_each_kind():
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1800,
     )
     assert done.returncode == 0, done.stdout + done.stderr
