@@ -177,6 +177,14 @@ def convert(
             {key: scopes[key] or layer.name for key, layer in traced.items()},
             streams,
         )
+        kernels = recurrent.kernels(traced)
+        if kernels and recipe.quantize == "int16x8" and not recipe.float_layers:
+            names = ", ".join(traced[scope].name for scope in kernels)
+            raise CheckError(
+                "TFLite's converter knows no LSTM with int16 activations, as "
+                f"the model has in {names}; use --quantize=int8, or build it "
+                "with unroll=True."
+            )
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
@@ -194,7 +202,6 @@ def convert(
             source,
             lambda: tracked(examples, "calibrating", progress),
         )
-        kernels = recurrent.kernels(traced)
         content = sequence_lstm.mended(content, kernels)
         if recipe.is_integer:
             content = scales.corrected(content)

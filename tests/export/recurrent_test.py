@@ -275,6 +275,15 @@ def test_what_has_no_operator_is_refused_in_integers_by_name(
     assert not path.exists()
 
 
+def test_lstm_in_int16x8_is_refused_with_what_works(tmp_path):
+    model = of(LAYERS.LSTM(3, name="first"), LAYERS.Dense(2))
+    options = {"quantize": "int16x8", "representative_data": DATA}
+    with pytest.raises(
+        tfconv_export.CheckError, match=r"in first; use --quantize=int8.*unroll"
+    ):
+        tfconv_export.export(model, tmp_path / "model.tflite", **options)
+
+
 def test_what_has_no_operator_is_a_loop_in_float(tmp_path):
     path = tmp_path / "model.tflite"
     result = tfconv_export.export(chained(), path, representative_data=DATA)

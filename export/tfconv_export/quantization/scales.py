@@ -59,10 +59,12 @@ def _own(model, operator):
         return None
     if kind == "REVERSE_V2":
         return tensors[operator.inputs[0]].quantization
+    carry = tensors[operator.inputs[_CARRY]].quantization
+    if carry is None or carry.scale is None:
+        return None  # The converter left the operator in float.
+    carry.scale = np.maximum(carry.scale, _MIN_CARRY_SCALE)
     own = tensors[operator.intermediates[_OUTPUT_SCALE]].quantization
     tensors[operator.inputs[_HIDDEN]].quantization = own
-    carry = tensors[operator.inputs[_CARRY]].quantization
-    carry.scale = np.maximum(carry.scale, _MIN_CARRY_SCALE)
     return own
 
 
