@@ -141,7 +141,9 @@ def _comma(dims) -> str:
 
 def tensor_name(name: str) -> str:
     """The name, without what TensorFlow does not allow in one."""
-    return re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_.") or "tensor"
+    name = re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_.") or "tensor"
+    # LiteRT takes the inputs as the arguments of a method.
+    return "self_" if name == "self" else name
 
 
 def unique(names: Iterable[str]) -> list[str]:
