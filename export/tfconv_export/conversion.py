@@ -138,9 +138,7 @@ def convert(
         CheckError: if the converter finds no way with TFLite's own operators.
         UsageError: if there is no such layer to keep in float.
     """
-    arguments = argument_names.for_function(
-        item.name for item in source.inputs
-    )
+    arguments = argument_names.for_function(item.name for item in source.inputs)
     specs = {
         name: tf.TensorSpec((1, *item.shape), item.dtype, name=name)
         for name, item in zip(arguments.values(), source.inputs, strict=True)

@@ -23,9 +23,27 @@ def read_config(path: pathlib.Path) -> Any:
         UsageError: if the file is damaged, or holds no model, or is far too
             large when it is unpacked.
     """
-    if path.suffix == ".keras":
+    if path.suffix == ".keras" and not h5py.is_hdf5(path):
         return _keras_config(path)
     return _h5_config(path)
+
+
+def is_of_keras_2(path: pathlib.Path) -> bool:
+    """Whether Keras 2, or tf-keras, wrote a file that has a config.
+
+    Args:
+        path: of a `.keras` or an `.h5` file; Keras 2 wrote HDF5 in both.
+    """
+    if h5py.is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            version = file.attrs.get("keras_version", "2")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            metadata = json.loads(archive.read("metadata.json"))
+        version = metadata.get("keras_version", "3")
+    if isinstance(version, bytes):
+        version = version.decode()
+    return str(version).startswith(("1.", "2"))
 
 
 def mentions_lambda(config: Any) -> bool:
