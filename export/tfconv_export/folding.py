@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 import tfconv
+from tfconv.conversion import copy_of
 
 _LAYERS = (tfconv.DepthwiseConv1D, tfconv.SeparableConv1D)
 
@@ -44,10 +45,8 @@ def fold_channels_first(model: keras.Model) -> keras.Model:
             return _Folded(name=layer.name)
         if isinstance(layer, keras.layers.Lambda):
             return layer
-        config = layer.get_config()
-        if layer in norms:
-            config["use_bias"] = True
-        clones.append((layer, type(layer).from_config(config)))
+        changes = {"use_bias": True} if layer in norms else {}
+        clones.append((layer, copy_of(layer, **changes)))
         return clones[-1][1]
 
     folded = keras.models.clone_model(

@@ -26,9 +26,11 @@ _WITHOUT_EFFECT = {
     "batch_input_shape": ...,
     "dynamic": (False,),
     "fused": ...,
+    "groups": ...,  # which DepthwiseConv2D and the like inherited
     "implementation": ...,
     "input_length": ...,
     "key_shape": ...,
+    "noise_shape": ...,
     "optional": (False,),
     "query_shape": ...,
     "ragged": (False,),
@@ -36,11 +38,14 @@ _WITHOUT_EFFECT = {
     "rng_type": ...,
     "softmax_robust_masking": (False,),
     "time_major": (False,),
+    "trainable": ...,
     "value_shape": ...,
     "virtual_batch_size": (None,),
 }
-# They inherited `groups` from Keras 2's convolutions, and ignored it.
-_IGNORING_GROUPS = re.compile("(Depthwise|Separable)Conv|Conv.*Transpose")
+# Keras 3 has their causal padding no more.
+_CAUSAL = ("DepthwiseConv1D", "SeparableConv1D")
+# What Keras 3 has under the same name does something else in inference.
+_OTHERS = ("RandomCrop",)
 
 
 @keras.saving.register_keras_serializable(package="tfconv_export")
@@ -132,6 +137,9 @@ def for_keras_3(config: Any) -> Any:
 
     Args:
         config: as from `plain`.
+
+    Raises:
+        ValueError: if it has a layer whose namesake computes something else.
     """
     if isinstance(config, list):
         return [for_keras_3(value) for value in config]
@@ -151,9 +159,13 @@ def for_keras_3(config: Any) -> Any:
     registered = _registered(name, keras.saving.get_custom_objects())
     if registered:
         return found | {"module": None, "registered_name": registered}
-    if name in ("Functional", "Sequential"):
-        name = {"Functional": "Model"}.get(name, name)
-        return found | {"module": "keras", "class_name": name}
+    if name == "Sequential":
+        return found | {"module": "keras"}
+    if name == "Functional":
+        _renumber(arguments)
+        return found | {"module": "keras", "class_name": "Model"}
+    if name in _OTHERS:
+        raise ValueError(f"Keras 3's {name} is another one")
     if not _is_layer(name):
         return found
     _rewrite(name, arguments)
@@ -165,19 +177,15 @@ def for_keras_3(config: Any) -> Any:
     return found
 
 
-# Keras 3 has their causal padding no more.
-_CAUSAL = ("DepthwiseConv1D", "SeparableConv1D")
-
-
 def _rewrite(name: str, arguments: dict[str, Any]) -> None:
     """Turns the arguments of a layer into Keras 3's."""
     if name == "InputLayer":
         arguments["batch_shape"] = arguments.pop("batch_input_shape", None)
-    for key, values in _WITHOUT_EFFECT.items():
-        if key in arguments and (values is ... or arguments[key] in values):
+    taken = _arguments(getattr(keras.layers, name))
+    for key in set(_WITHOUT_EFFECT) & set(arguments) - taken:
+        values = _WITHOUT_EFFECT[key]
+        if values is ... or arguments[key] in values:
             del arguments[key]
-    if _IGNORING_GROUPS.search(name):
-        arguments.pop("groups", None)
     if name == "GRU":
         arguments.setdefault("reset_after", False)  # before Keras 2.1.3
     axis = arguments.get("axis")
@@ -185,10 +193,66 @@ def _rewrite(name: str, arguments: dict[str, Any]) -> None:
         (arguments["axis"],) = axis
     for key, value in arguments.items():
         if key.endswith("activation") and isinstance(value, str):
-            if value == "hard_sigmoid":
-                value = "tfconv_export>hard_sigmoid_of_keras_2"
             known = keras.saving.get_custom_objects()
-            arguments[key] = _registered(value, known) or value
+            registered = _registered(value, known)
+            if registered:
+                arguments[key] = known[registered]
+            elif value == "hard_sigmoid":
+                arguments[key] = hard_sigmoid_of_keras_2
+
+
+def _arguments(layer_class: type) -> set[str]:
+    """The names of all arguments that a class of Keras takes."""
+    found = set()
+    for base in inspect.getmro(layer_class):
+        parameters = inspect.signature(base.__init__).parameters.values()
+        found.update(parameter.name for parameter in parameters)
+        if all(item.kind is not item.VAR_KEYWORD for item in parameters):
+            break
+    return found
+
+
+def _renumber(arguments: dict[str, Any]) -> None:
+    """Counts the calls of nested models from 0, as Keras 3 does.
+
+    In Keras 2 they begin with 1, after the call that made the model.
+    """
+    calls = {
+        layer["name"]: len(layer["inbound_nodes"])
+        for layer in arguments["layers"]
+        if layer["class_name"] in ("Model", "Sequential")
+    }
+    inbound = [layer["inbound_nodes"] for layer in arguments["layers"]]
+    outputs = list(_references(arguments["output_layers"], calls))
+    references = [*_references(inbound, calls), *outputs]
+    firsts = {
+        name: max(node for other, node, *_ in references if other == name)
+        - calls[name]
+        + 1
+        for name in {name for name, *_ in references}
+    }
+    functional = [
+        layer["name"]
+        for layer in arguments["layers"]
+        if layer["class_name"] == "Model"
+    ]
+    for reference in references:
+        reference[1] -= firsts[reference[0]]
+    for reference in outputs:
+        # There alone Keras 3 still counts as Keras 2 does.
+        reference[1] += reference[0] in functional
+
+
+def _references(value: Any, names: Iterable[str]) -> Iterator[list]:
+    """The lists `[name, call, output, ...]` that name one of the layers."""
+    if isinstance(value, dict):
+        value = list(value.values())
+    if not isinstance(value, list):
+        return
+    if len(value) > 2 and isinstance(value[0], str) and value[0] in names:
+        yield value
+    for item in value:
+        yield from _references(item, names)
 
 
 def _with_input(layers: list) -> list:

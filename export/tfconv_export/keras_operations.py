@@ -12,7 +12,11 @@ from tfconv.ops.tracing import current_lowering
 @contextlib.contextmanager
 def for_the_converter():
     """Has Keras's layers compute what they do in those forms, for a while."""
-    with _not_taken_for_bias(), _dilated_in_one_operation():
+    with (
+        _not_taken_for_bias(),
+        _dilated_in_one_operation(),
+        _strided_and_dilated_in_one_operation(),
+    ):
         yield
 
 
@@ -48,6 +52,85 @@ def _dilated_in_one_operation():
         yield
     finally:
         tf.nn.convolution = convolution
+
+
+@contextlib.contextmanager
+def _strided_and_dilated_in_one_operation():
+    """Has Keras's depthwise layers stride and dilate at once.
+
+    TensorFlow's CPU runtime cannot: so Keras dilates at a stride of 1, and
+    leaves out what lies between two strides. TFLite can.
+    """
+    try:
+        backend = keras.src.backend.tensorflow.nn
+        decomposed = backend._depthwise_conv_stride_dilation_decomposition
+    except AttributeError:  # It is not public, and not in older releases.
+        yield
+        return
+
+    def plain(
+        inputs,
+        kernel,
+        strides,
+        padding,
+        data_format,
+        dilation_rate,
+        pointwise_kernel=None,
+    ):
+        if current_lowering() is not Lowering.EDGE or len(set(strides)) > 1:
+            return decomposed(
+                inputs,
+                kernel,
+                strides,
+                padding,
+                data_format,
+                dilation_rate,
+                pointwise_kernel,
+            )
+        if data_format == "channels_first":
+            rank = len(inputs.shape)
+            outputs = plain(
+                tf.transpose(inputs, [0, *range(2, rank), 1]),
+                kernel,
+                strides,
+                padding,
+                "channels_last",
+                dilation_rate,
+                pointwise_kernel,
+            )
+            return tf.transpose(outputs, [0, rank - 1, *range(1, rank - 1)])
+        if len(strides) == 1:
+            pointwise_kernel = (
+                None
+                if pointwise_kernel is None
+                else pointwise_kernel[tf.newaxis]
+            )
+            outputs = plain(
+                tf.expand_dims(inputs, 1),
+                kernel[tf.newaxis],
+                2 * strides,
+                padding,
+                data_format,
+                (1, *dilation_rate),
+                pointwise_kernel,
+            )
+            return tf.squeeze(outputs, 1)
+        outputs = tf.raw_ops.DepthwiseConv2dNative(
+            input=inputs,
+            filter=kernel,
+            strides=[1, *strides, 1],
+            padding=padding,
+            dilations=[1, *dilation_rate, 1],
+        )
+        if pointwise_kernel is None:
+            return outputs
+        return tf.nn.conv2d(outputs, pointwise_kernel, 1, "VALID")
+
+    backend._depthwise_conv_stride_dilation_decomposition = plain
+    try:
+        yield
+    finally:
+        backend._depthwise_conv_stride_dilation_decomposition = decomposed
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 import tfconv
 from tfconv.conversion import clone_with
+from tfconv.conversion import copy_of
 from tfconv.conversion import sharing_weights
 from tfconv_export import keras2
 from tfconv_export import keras2_config
@@ -127,10 +128,8 @@ def _in_float32(model: keras.Model) -> keras.Model:
         return model
 
     def in_float32(layer):
-        config = layer.get_config()
-        if "float" in layer.compute_dtype:
-            config["dtype"] = "float32"
-        return type(layer).from_config(config)
+        is_float = "float" in layer.compute_dtype
+        return copy_of(layer, **({"dtype": "float32"} if is_float else {}))
 
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
