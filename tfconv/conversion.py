@@ -1,5 +1,6 @@
 """From a Keras model to the same model of tfconv layers."""
 
+import contextlib
 import tempfile
 from typing import Any
 
@@ -96,22 +97,28 @@ def config_of(layer: keras.Layer) -> dict[str, Any]:
     Returns:
         What `type(layer).from_config` takes.
     """
-    hidden = [
+    with _without_functions(layer):
+        config = layer.get_config()
+    _put_functions(config, layer)
+    return config
+
+
+@contextlib.contextmanager
+def _without_functions(layer: keras.Layer):
+    """Takes the user's functions out of the layer, for a while."""
+    functions = [
         (owner, name, function)
         for owner in layer._flatten_layers()
         for name, function in vars(owner).items()
         if name.endswith("activation") and _is_users(function)
     ]
     try:
-        for owner, name, _ in hidden:
+        for owner, name, _ in functions:
             setattr(owner, name, keras.activations.linear)
-        config = layer.get_config()
+        yield
     finally:
-        for owner, name, function in hidden:
+        for owner, name, function in functions:
             setattr(owner, name, function)
-    if hidden:
-        _put_functions(config, layer)
-    return config
 
 
 def _is_users(function) -> bool:
@@ -131,12 +138,16 @@ def _put_functions(config: dict[str, Any], layer: keras.Layer) -> None:
         own = getattr(layer, key, None)
         if key.endswith("activation") and _is_users(own):
             config[key] = own
-        pairs = [(value, own)]
-        if isinstance(value, list) and isinstance(own, list):
-            pairs = zip(value, own, strict=False)
-        for inner, inner_layer in pairs:
-            if isinstance(inner_layer, keras.Layer):
-                _put_functions(inner["config"], inner_layer)
+        inner = {
+            item.name: item
+            for item in (own if isinstance(own, list) else [own])
+            if isinstance(item, keras.Layer)
+        }
+        for item in value if isinstance(value, list) else [value]:
+            if inner and isinstance(item, dict):
+                name = item["config"].get("name")
+                if name in inner:
+                    _put_functions(item["config"], inner[name])
 
 
 def sharing_weights(layer: keras.Layer) -> keras.Layer | None:
@@ -236,10 +247,9 @@ def _replace(layer: keras.Layer) -> keras.Layer:
             if _is_graph_of_layers(inner)
             else _replace(inner)
         )
-        config["layer"] = {
-            **keras.saving.serialize_keras_object(replaced),
-            "config": config_of(replaced),
-        }
+        with _without_functions(replaced):
+            config["layer"] = keras.saving.serialize_keras_object(replaced)
+        _put_functions(config["layer"]["config"], replaced)
     if _is_replaced(layer):
         return _REPLACEMENTS[type(layer)].from_config(config)
     return type(layer).from_config(config)

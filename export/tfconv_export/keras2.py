@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from typing import Any
 
-import h5py
 import keras
 
 from tfconv_export import keras2_config
@@ -39,7 +38,7 @@ def load(
     """
     with tempfile.TemporaryDirectory(prefix="tfconv-") as directory:
         # Both tell formats by the suffix.
-        is_hdf5 = h5py.is_hdf5(path)
+        is_hdf5 = keras_files.is_hdf5(path)
         suffix = "h5" if is_hdf5 else "keras"
         copy = pathlib.Path(directory, f"model.{suffix}")
         shutil.copy(path, copy)

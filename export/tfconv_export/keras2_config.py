@@ -25,13 +25,17 @@ _TRAINING_ONLY = ("_initializer", "_regularizer", "_constraint")
 _WITHOUT_EFFECT = {
     "batch_input_shape": ...,
     "dynamic": (False,),
+    "function_type": ("lambda",),
     "fused": ...,
     "groups": ...,  # which DepthwiseConv2D and the like inherited
     "implementation": ...,
     "input_length": ...,
     "key_shape": ...,
+    "module": ...,  # which Lambda was written in
     "noise_shape": ...,
     "optional": (False,),
+    "output_shape_module": ...,
+    "output_shape_type": ("raw",),
     "query_shape": ...,
     "ragged": (False,),
     "renorm": (False,),
@@ -188,6 +192,12 @@ def _rewrite(name: str, arguments: dict[str, Any]) -> None:
             del arguments[key]
     if name == "GRU":
         arguments.setdefault("reset_after", False)  # before Keras 2.1.3
+    function = arguments.get("function")
+    if name == "Lambda" and isinstance(function, list):
+        parts = dict(
+            zip(("code", "defaults", "closure"), function, strict=True)
+        )
+        arguments["function"] = {"class_name": "__lambda__", "config": parts}
     axis = arguments.get("axis")
     if name == "BatchNormalization" and isinstance(axis, list):
         (arguments["axis"],) = axis

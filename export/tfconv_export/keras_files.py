@@ -23,9 +23,15 @@ def read_config(path: pathlib.Path) -> Any:
         UsageError: if the file is damaged, or holds no model, or is far too
             large when it is unpacked.
     """
-    if path.suffix == ".keras" and not h5py.is_hdf5(path):
+    if path.suffix == ".keras" and not is_hdf5(path):
         return _keras_config(path)
     return _h5_config(path)
+
+
+def is_hdf5(path: pathlib.Path) -> bool:
+    """Whether the file is HDF5, and not a zip file that holds some."""
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def is_of_keras_2(path: pathlib.Path) -> bool:
@@ -34,7 +40,7 @@ def is_of_keras_2(path: pathlib.Path) -> bool:
     Args:
         path: of a `.keras` or an `.h5` file; Keras 2 wrote HDF5 in both.
     """
-    if h5py.is_hdf5(path):
+    if is_hdf5(path):
         with h5py.File(path, "r") as file:
             version = file.attrs.get("keras_version", "2")
     else:

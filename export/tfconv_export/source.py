@@ -37,7 +37,8 @@ class Source:
 
     Attributes:
         origin: string, the path, or the name of an in-memory model.
-        kind: string, `"keras"` or `"saved_model"`.
+        kind: string, `"keras"`, `"keras2"` for what tf-keras alone can load,
+            or `"saved_model"`; only of the first the layers are known.
         size: int, bytes on disk; `None` in memory.
         inputs: tuple, in the model's order.
         reference: from tensors of shape `(b, *shape)`, by input, to those of
@@ -53,6 +54,14 @@ class Source:
     reference: Function
     exported: Function
     trackable: Any
+
+    @property
+    def without_layers(self) -> str:
+        """What the model is if its graph alone is known; else `""`."""
+        return {
+            "saved_model": "SavedModel",
+            "keras2": "model of Keras 2 that Keras 3 cannot take",
+        }.get(self.kind, "")
 
 
 # Of the one input, or by the names of several; without the batch.

@@ -88,7 +88,7 @@ def equalized(
     """
     model = source.trackable
     if source.kind != "keras" or not _is_graph(model):
-        what = "SavedModel" if source.kind != "keras" else "subclassed model"
+        what = source.without_layers or "subclassed model"
         raise UsageError(
             f"--equalize is not possible with {source.origin}: which layer "
             f"follows which is not known of a {what}; it needs a functional "
