@@ -190,6 +190,8 @@ def _rewrite(name: str, arguments: dict[str, Any]) -> None:
         values = _WITHOUT_EFFECT[key]
         if values is ... or arguments[key] in values:
             del arguments[key]
+    if "alpha" in arguments and name == "LeakyReLU":
+        arguments["negative_slope"] = arguments.pop("alpha")
     if name == "GRU":
         arguments.setdefault("reset_after", False)  # before Keras 2.1.3
     function = arguments.get("function")
