@@ -76,19 +76,21 @@ def load(
             f"--model={path} was written by Keras 2, and Keras 3 cannot load "
             f"it{why}; tf-keras may: pip install 'tfconv[keras2]'."
         ) from error
-    known = tf_keras.saving.get_custom_objects()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
+            if unsafe:
+                return tf_keras.models.load_model(
+                    weights, compile=False, safe_mode=False
+                )
             # By names alone: a config may not have modules imported.
-            model = tf_keras.layers.deserialize(
-                keras2_config.with_registered_names(config, known),
-                use_legacy_format=True,
-            )
+            known = tf_keras.saving.get_custom_objects()
+            config = keras2_config.with_registered_names(config, known)
+            model = tf_keras.layers.deserialize(config, use_legacy_format=True)
             model.load_weights(weights)
+            return model
     except Exception as error:
-        raise _cannot_load(path, error, refusal) from error
-    return model
+        raise _cannot_load(path, error, refusal, _unknown(config)) from error
 
 
 def save(model, path: pathlib.Path) -> None:
@@ -133,12 +135,39 @@ def source(model, path: pathlib.Path) -> Source:
     )
 
 
-def _cannot_load(path, error: Exception, refusal) -> UsageError:
-    unknown = keras_errors.unknown_name(error)
-    if unknown is None or refusal is None:
-        return keras_errors.cannot_load(path, error, "tf_keras")
-    if keras_errors.unknown_name(refusal):
-        return keras_errors.cannot_load(path, refusal)
+def _unknown(config: Any) -> str | None:
+    """The first class of a config that tf-keras does not have.
+
+    It raises whatever comes of a layer that it did not make.
+    """
+    import tf_keras
+
+    known = {
+        *_CALLING,
+        *tf_keras.saving.get_custom_objects(),
+        "Functional",
+        "SlicingOpLambda",
+        "TFOpLambda",
+        "TensorFlowOpLayer",
+    }
+    modules = (
+        tf_keras,
+        tf_keras.constraints,
+        tf_keras.initializers,
+        tf_keras.layers,
+        tf_keras.regularizers,
+    )
+    for name, _ in keras2_config.objects(config):
+        if name not in known and not any(hasattr(m, name) for m in modules):
+            return name
+    return None
+
+
+def _cannot_load(path, error: Exception, refusal, unknown) -> UsageError:
+    if unknown is None:
+        return keras_errors.cannot_load(path, error)
+    if refusal is None or keras_errors.unknown_name(refusal):
+        return keras_errors.not_known(path, unknown)
     return UsageError(
         f"--model={path} cannot be loaded: Keras 3 refuses it "
         f"({reason(refusal)}), and tf-keras does not know {unknown}; have the "

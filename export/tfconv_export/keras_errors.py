@@ -24,31 +24,24 @@ def has_code(path: pathlib.Path) -> UsageError:
     )
 
 
-def cannot_load(
-    path: pathlib.Path, error: Exception, registry: str = "keras"
-) -> UsageError:
+def cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
     """For a file that is whole, but that Keras refuses.
 
     Args:
         path: of the file.
         error: what Keras raised.
-        registry: string, the package in which custom classes are registered.
     """
     if re.search("deserialization of a.*lambda", str(error), re.IGNORECASE):
         return has_code(path)
     prefix = f"--model={path} cannot be loaded:"
     unknown = unknown_name(error)
-    if unknown is not None and unknown.startswith("tfconv"):
+    if unknown is not None and f"tfconv>{unknown}" in str(error):
         return UsageError(
             f"{prefix} this version of tfconv has no {unknown}; install the "
             "one that the model was trained with."
         )
     if unknown is not None:
-        return UsageError(
-            f"{prefix} {unknown} is not one of Keras's own; pass "
-            "--custom_module=FILE, a Python file that defines it under "
-            f"@{registry}.saving.register_keras_serializable()."
-        )
+        return not_known(path, unknown)
     if _FOREIGN_CODE.search(str(error)):
         return UsageError(
             f"{prefix} it has a Lambda whose code another version of Python "
@@ -57,6 +50,15 @@ def cannot_load(
             "with a layer of its own in the place of the Lambda."
         )
     return UsageError(f"{prefix} {reason(error)}.")
+
+
+def not_known(path: pathlib.Path, name: str) -> UsageError:
+    """For a file with a class or a function that is not Keras's."""
+    return UsageError(
+        f"--model={path} cannot be loaded: {name} is not one of Keras's own; "
+        "pass --custom_module=FILE, a Python file that defines it under "
+        "@keras.saving.register_keras_serializable()."
+    )
 
 
 def unknown_name(error: Exception) -> str | None:

@@ -209,12 +209,8 @@ def place(name: str) -> str:
 
 def made(name: str, member: type, x) -> list:
     inputs = [x, layers.ReLU()(x)] if name in ON_TWO.split() else x
-    return [
-        member(**arguments)(
-            [x, layers.ReLU()(x)] if name in ON_TWO.split() else x
-        )
-        for arguments in ARGUMENTS.get(base(name), ARGUMENTS.get(name, [{}]))
-    ]
+    choices = ARGUMENTS.get(base(name), ARGUMENTS.get(name, [{}]))
+    return [member(**arguments)(inputs) for arguments in choices]
 
 
 def assert_loaded_alike(model, path, kind):
