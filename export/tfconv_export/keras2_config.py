@@ -129,7 +129,7 @@ def with_registered_names(config: Any, known: Iterable[str]) -> Any:
     }
     if "class_name" in found:
         name = found["class_name"]
-        found["class_name"] = _registered(name, known) or name
+        found["class_name"] = registered_name(name, known) or name
     return found
 
 
@@ -160,7 +160,7 @@ def for_keras_3(config: Any) -> Any:
     found = {**config, "config": arguments}
     if "inbound_nodes" in config:
         found["inbound_nodes"] = for_keras_3(config["inbound_nodes"])
-    registered = _registered(name, keras.saving.get_custom_objects())
+    registered = registered_name(name, keras.saving.get_custom_objects())
     if registered:
         return found | {"module": None, "registered_name": registered}
     if name == "Sequential":
@@ -205,12 +205,19 @@ def _rewrite(name: str, arguments: dict[str, Any]) -> None:
         (arguments["axis"],) = axis
     for key, value in arguments.items():
         if key.endswith("activation") and isinstance(value, str):
-            known = keras.saving.get_custom_objects()
-            registered = _registered(value, known)
-            if registered:
-                arguments[key] = known[registered]
-            elif value == "hard_sigmoid":
-                arguments[key] = hard_sigmoid_of_keras_2
+            arguments[key] = _activation(value)
+
+
+def _activation(name: str):
+    known = keras.saving.get_custom_objects()
+    if name in known:
+        return known[name]
+    if name == "hard_sigmoid":
+        return hard_sigmoid_of_keras_2
+    if hasattr(keras.activations, name):
+        return name
+    registered = registered_name(name, known)
+    return known[registered] if registered else name
 
 
 def _arguments(layer_class: type) -> set[str]:
@@ -286,8 +293,13 @@ def _is_layer(name: str) -> bool:
     return inspect.isclass(layer) and issubclass(layer, keras.Layer)
 
 
-def _registered(name: str, known: Iterable[str]) -> str | None:
-    """The full name of the one custom object that is called so."""
+def registered_name(name: str, known: Iterable[str]) -> str | None:
+    """The full name of the one custom object that is called so.
+
+    Args:
+        name: of a class or a function, with its package or without.
+        known: the full names of the custom objects.
+    """
     if name in known:
         return name
     if _is_layer(name):

@@ -5,6 +5,7 @@ import pathlib
 import warnings
 from typing import Any
 
+import keras
 import tensorflow as tf
 from tensorflow.python.framework import op_def_registry
 
@@ -66,15 +67,13 @@ def load(
     Raises:
         UsageError: if it cannot be loaded, or if tf-keras is missing.
     """
-    if not unsafe:
-        _check_operations(path, config)
     try:
         import tf_keras
     except ImportError as error:
-        why = "" if refusal is None else f" ({reason(refusal)})"
         raise UsageError(
             f"--model={path} was written by Keras 2, and Keras 3 cannot load "
-            f"it{why}; tf-keras may: pip install 'tfconv[keras2]'."
+            f"it{_because(refusal)}; tf-keras may: pip install "
+            "'tfconv[keras2]'."
         ) from error
     try:
         with warnings.catch_warnings():
@@ -83,12 +82,15 @@ def load(
                 return tf_keras.models.load_model(
                     weights, compile=False, safe_mode=False
                 )
+            _check_operations(path, config)
             # By names alone: a config may not have modules imported.
             known = tf_keras.saving.get_custom_objects()
             config = keras2_config.with_registered_names(config, known)
             model = tf_keras.layers.deserialize(config, use_legacy_format=True)
             model.load_weights(weights)
             return model
+    except UsageError:
+        raise
     except Exception as error:
         raise _cannot_load(path, error, refusal, _unknown(config)) from error
 
@@ -166,14 +168,19 @@ def _unknown(config: Any) -> str | None:
 def _cannot_load(path, error: Exception, refusal, unknown) -> UsageError:
     if unknown is None:
         return keras_errors.cannot_load(path, error)
-    if refusal is None or keras_errors.unknown_name(refusal):
+    known = keras.saving.get_custom_objects()
+    if not keras2_config.registered_name(unknown, known):
         return keras_errors.not_known(path, unknown)
     return UsageError(
-        f"--model={path} cannot be loaded: Keras 3 refuses it "
-        f"({reason(refusal)}), and tf-keras does not know {unknown}; have the "
-        "--custom_module define it for tf-keras, too, under "
+        f"--model={path} cannot be loaded: Keras 2 wrote it, Keras 3 refuses "
+        f"it{_because(refusal)}, and tf-keras does not know {unknown}; have "
+        "the --custom_module define it for tf-keras, too, under "
         "@tf_keras.saving.register_keras_serializable()."
     )
+
+
+def _because(refusal: Exception | None) -> str:
+    return "" if refusal is None else f" ({reason(refusal)})"
 
 
 def _check_operations(path: pathlib.Path, config: Any) -> None:

@@ -34,9 +34,12 @@ def from_file(path: pathlib.Path, unsafe_deserialization: bool) -> Source:
         UsageError: if it cannot be loaded, or would run code.
     """
     config = keras_files.read_config(path)
-    is_of_keras_2 = keras_files.is_of_keras_2(path)
-    if is_of_keras_2:
-        config = keras2_config.plain(config)
+    try:
+        is_of_keras_2 = keras_files.is_of_keras_2(path)
+        if is_of_keras_2:
+            config = keras2_config.plain(config)
+    except Exception as error:  # of what is in the file in the place of these
+        raise keras_errors.cannot_load(path, error) from error
     if not unsafe_deserialization and keras_files.mentions_lambda(config):
         raise keras_errors.has_code(path)
     if is_of_keras_2:
