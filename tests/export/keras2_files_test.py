@@ -112,17 +112,15 @@ def test_tf_keras_reads_what_the_tests_take_for_old(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "change"),
+    ("make", "change", "name"),
     [
-        (classifier, dict),
-        (classifier, without_modules),
-        (classifier, with_dtypes),
-        (classifier, without_input),
-        (functional, dict),
-        (functional, as_model),
+        (classifier, dict, "model.keras"),
+        (classifier, with_dtypes, "model.h5"),
+        (classifier, without_input, "model.h5"),
+        (functional, dict, "model.h5"),
+        (functional, as_model, "model.keras"),
     ],
 )
-@pytest.mark.parametrize("name", ["model.h5", "model.keras"])
 def test_hdf5_of_every_age_computes_what_keras_2_did(
     tmp_path, make, change, name
 ):

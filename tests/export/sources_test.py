@@ -265,16 +265,24 @@ def test_code_of_another_python_is_told_from_damage(tmp_path, path, how):
         tfconv_export.export(saved, path, unsafe_deserialization=True)
 
 
-@pytest.mark.parametrize("quantize", ["none", "int8"])
 @pytest.mark.parametrize(
-    "layer",
+    ("layer", "quantize"),
     [
-        keras.layers.SeparableConv1D(4, 3, strides=2, dilation_rate=3),
-        keras.layers.DepthwiseConv1D(
-            3, strides=3, dilation_rate=2, padding="same"
+        (
+            keras.layers.SeparableConv1D(4, 3, strides=2, dilation_rate=3),
+            "int8",
         ),
-        keras.layers.DepthwiseConv2D(
-            3, strides=2, dilation_rate=2, padding="same"
+        (
+            keras.layers.DepthwiseConv1D(
+                3, strides=3, dilation_rate=2, padding="same"
+            ),
+            "none",
+        ),
+        (
+            keras.layers.DepthwiseConv2D(
+                3, strides=2, dilation_rate=2, padding="same"
+            ),
+            "none",
         ),
     ],
 )
