@@ -135,19 +135,21 @@ def _is_users(function) -> bool:
 def _put_functions(config: dict[str, Any], layer: keras.Layer) -> None:
     """Puts the functions of a layer, and of those in it, into its config."""
     for key, value in config.items():
+        is_function = key.endswith("activation")
+        if not is_function and not isinstance(value, (dict, list)):
+            continue
         own = getattr(layer, key, None)
-        if key.endswith("activation") and _is_users(own):
+        if is_function and _is_users(own):
             config[key] = own
-        inner = {
+        layers = {
             item.name: item
             for item in (own if isinstance(own, list) else [own])
             if isinstance(item, keras.Layer)
         }
         for item in value if isinstance(value, list) else [value]:
-            if inner and isinstance(item, dict):
-                name = item["config"].get("name")
-                if name in inner:
-                    _put_functions(item["config"], inner[name])
+            inner = item.get("config") if isinstance(item, dict) else None
+            if isinstance(inner, dict) and inner.get("name") in layers:
+                _put_functions(inner, layers[inner["name"]])
 
 
 def sharing_weights(layer: keras.Layer) -> keras.Layer | None:
