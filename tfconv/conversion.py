@@ -1,7 +1,9 @@
 """From a Keras model to the same model of tfconv layers."""
 
+import contextlib
 import inspect
 import tempfile
+from typing import Any
 
 import keras
 
@@ -24,16 +26,15 @@ def from_keras(model: keras.Model) -> keras.Model:
     Args:
         model: a functional or Sequential model; nested models and wrapped
             layers (`TimeDistributed`) are converted too. Subclasses of
-            Keras's two layers, and layers inside of layers of other classes,
-            stay what they are.
+            Keras's two layers, layers inside of layers of other classes, and
+            layers of both `strides > 1` and `dilation_rate > 1`, which tfconv
+            does not have, stay what they are.
 
     Returns:
         A model that computes the same function, to rounding.
 
     Raises:
-        ValueError: if `model` is neither functional nor Sequential, or if a
-            layer has arguments that Keras accepts and tfconv does not
-            (`strides > 1` with `dilation_rate > 1`).
+        ValueError: if `model` is neither functional nor Sequential.
 
     Example:
 
@@ -78,6 +79,83 @@ def clone_with(
     return clone
 
 
+def copy_of(layer: keras.Layer, **changes: Any) -> keras.Layer:
+    """The layer anew from its config, without its weights.
+
+    Args:
+        layer: any layer.
+        **changes: arguments that the copy is to have in the place of its own.
+    """
+    return type(layer).from_config(config_of(layer) | changes)
+
+
+def config_of(layer: keras.Layer) -> dict[str, Any]:
+    """The layer's config, with the user's own functions in it as they are.
+
+    Keras writes such an activation by its name alone, or as code that it
+    refuses to read again, or not at all.
+
+    Args:
+        layer: any layer.
+
+    Returns:
+        What `type(layer).from_config` takes.
+    """
+    with _without_functions(layer):
+        config = layer.get_config()
+    _put_functions(config, layer)
+    return config
+
+
+@contextlib.contextmanager
+def _without_functions(layer: keras.Layer):
+    """Takes the user's functions out of the layer, for a while."""
+    functions = [
+        (owner, name, function)
+        for owner in layer._flatten_layers()
+        for name, function in vars(owner).items()
+        if name.endswith("activation") and _is_users(function)
+    ]
+    try:
+        for owner, name, _ in functions:
+            setattr(owner, name, keras.activations.linear)
+        yield
+    finally:
+        for owner, name, function in functions:
+            setattr(owner, name, function)
+
+
+def _is_users(function) -> bool:
+    """Whether Keras would not find the function by its name."""
+    name = getattr(function, "__name__", "")
+    return (
+        callable(function)
+        and not hasattr(function, "get_config")
+        and function is not getattr(keras.activations, name, None)
+        and function not in keras.saving.get_custom_objects().values()
+    )
+
+
+def _put_functions(config: dict[str, Any], layer: keras.Layer) -> None:
+    """Puts the functions of a layer, and of those in it, into its config."""
+    for key, value in config.items():
+        is_function = key.endswith("activation")
+        if not is_function and not isinstance(value, (dict, list)):
+            continue
+        own = getattr(layer, key, None)
+        if is_function and _is_users(own):
+            config[key] = own
+        layers = {
+            item.name: item
+            for item in (own if isinstance(own, list) else [own])
+            if isinstance(item, keras.Layer)
+        }
+        for item in value if isinstance(value, list) else [value]:
+            inner = item.get("config") if isinstance(item, dict) else None
+            if isinstance(inner, dict) and inner.get("name") in layers:
+                _put_functions(inner, layers[inner["name"]])
+
+
 def sharing_weights(layer: keras.Layer) -> keras.Layer | None:
     """tfconv's layer over the weights of one of Keras's two.
 
@@ -86,12 +164,9 @@ def sharing_weights(layer: keras.Layer) -> keras.Layer | None:
 
     Returns:
         A layer that computes what `layer` does with the same variables; `None`
-        if `layer` is unbuilt or neither of the two.
-
-    Raises:
-        ValueError: if tfconv does not take its arguments.
+        if `layer` is unbuilt or one that `from_keras` leaves as it is.
     """
-    if type(layer) not in _REPLACEMENTS or not layer.built:
+    if not _is_replaced(layer) or not layer.built:
         return None
     twin = _replace(layer)
     for name in ("kernel", "depthwise_kernel", "pointwise_kernel", "bias"):
@@ -173,9 +248,14 @@ def _copy_state(layer: keras.Layer, copy: keras.Layer) -> None:
         copy.finalize_state()
 
 
+def _is_replaced(layer: keras.Layer) -> bool:
+    return type(layer) in _REPLACEMENTS and (
+        layer.strides[0] == 1 or layer.dilation_rate[0] == 1
+    )
+
+
 def _replace(layer: keras.Layer) -> keras.Layer:
-    layer_class = type(layer)
-    config = layer.get_config()
+    config = config_of(layer)
     if isinstance(layer, keras.layers.Wrapper):
         inner = layer.layer
         replaced = (
@@ -183,15 +263,9 @@ def _replace(layer: keras.Layer) -> keras.Layer:
             if _is_graph_of_layers(inner)
             else _replace(inner)
         )
-        config["layer"] = keras.saving.serialize_keras_object(replaced)
-    replacement = _REPLACEMENTS.get(layer_class, layer_class)
-    try:
-        return replacement.from_config(config)
-    except (TypeError, ValueError) as error:
-        if replacement is layer_class:
-            raise
-        reason = error.__cause__ or error.__context__ or error
-        raise ValueError(
-            f"Layer '{layer.name}' (of type {layer_class.__name__}) cannot "
-            f"become a tfconv layer. {reason}"
-        ) from error
+        with _without_functions(replaced):
+            config["layer"] = keras.saving.serialize_keras_object(replaced)
+        _put_functions(config["layer"]["config"], replaced)
+    if _is_replaced(layer):
+        return _REPLACEMENTS[type(layer)].from_config(config)
+    return type(layer).from_config(config)

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from tfconv import ops
+from tfconv_export import argument_names
 from tfconv_export import concatenations
 from tfconv_export import files
 from tfconv_export import graph_contents
@@ -149,15 +150,18 @@ def convert(
         CheckError: if the converter finds no way with TFLite's own operators.
         UsageError: if there is no such layer to keep in float.
     """
+    arguments = argument_names.for_function(item.name for item in source.inputs)
     specs = {
-        item.name: tf.TensorSpec((1, *item.shape), item.dtype, name=item.name)
-        for item in source.inputs
+        name: tf.TensorSpec((1, *item.shape), item.dtype, name=name)
+        for name, item in zip(arguments.values(), source.inputs, strict=True)
     }
     counts, scopes, traced = [], {}, {}
 
     def serve(**inputs):
         with ops.exporting(), layer_names.recording(traced) as recorded:
-            outputs = source.exported(inputs)
+            outputs = source.exported(
+                {name: inputs[given] for name, given in arguments.items()}
+            )
         graph = tf.compat.v1.get_default_graph()
         types = [operation.type for operation in graph.get_operations()]
         counts.append(types.count("DepthwiseConv2dNative"))
@@ -200,16 +204,21 @@ def convert(
             directory,
             recipe,
             source,
-            lambda: tracked(examples, "calibrating", progress),
+            lambda: (
+                {given: example[name] for name, given in arguments.items()}
+                for example in tracked(examples, "calibrating", progress)
+            ),
         )
         content = sequence_lstm.mended(content, kernels)
         if recipe.is_integer:
             content = scales.corrected(content)
+        content = argument_names.restored(content, arguments)
         float_content = None
         is_int4 = recipe.quantize == "int4"
         if also_float or recipe.float_layers or is_int4:
             float_content = _converted(directory, Recipe(), source, None)
             float_content = sequence_lstm.mended(float_content, kernels)
+            float_content = argument_names.restored(float_content, arguments)
     if is_int4:
         content = int4.with_int4_weights(content, float_content)
     known = source.kind == "keras"

@@ -77,7 +77,7 @@ def export(
     the target's own interpreter, before it is written.
 
     Args:
-        model: path of a `.keras` file, an `.h5` file (of Keras 3 or 2) or a
+        model: path of a `.keras` or `.h5` file (of Keras 3 or 2) or a
             SavedModel directory; or a model in memory that has been built:
             functional, Sequential or subclassed.
         output: path of the TFLite file.

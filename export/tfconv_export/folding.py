@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from tfconv.conversion import clone_with
+from tfconv.conversion import copy_of
 from tfconv_export import affine
 from tfconv_export import batch_normalization
 from tfconv_export import weighted_layers
@@ -121,11 +122,11 @@ class _Folder:
         """Makes the layer that takes the place of one."""
         if id(layer) in self._removed:
             return keras.layers.Identity(name=layer.name)
-        config = layer.get_config()
+        changes = {}
         if id(layer) in self._changed:
             ends = ("scale", "center") if is_norm(layer) else ("use_bias",)
-            config |= dict.fromkeys(ends, True)
-        return type(layer).from_config(config)
+            changes = dict.fromkeys(ends, True)
+        return copy_of(layer, **changes)
 
     def weights_of(self, layer: keras.Layer) -> list[np.ndarray]:
         """Gives the weights of the layer that takes its place."""

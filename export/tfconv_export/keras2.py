@@ -1,55 +1,66 @@
-"""Model configs that Keras 2 wrote, in the words of Keras 3."""
+"""Models of Keras 2: read by Keras 3 where it can, else by tf-keras.
 
-import json
+Keras 3 gets the config in its own words, so that its layers are known and can
+be lowered. What it refuses is left to tf-keras; of that the graph is known.
+"""
+
+import contextlib
 import pathlib
 import shutil
 from typing import Any
 
-import h5py
+import keras
 
-import tfconv
+from tfconv_export import keras2_config
+from tfconv_export import keras2_graph
+from tfconv_export import keras2_weights
+from tfconv_export import keras_files
+from tfconv_export import scratch
+from tfconv_export.source import Source
 
 
-def in_words_of_keras_3(
-    path: pathlib.Path, config: Any, directory: str
-) -> pathlib.Path:
-    """The .h5 file, or a copy of it with the config as Keras 3 writes it.
+def load(
+    path: pathlib.Path, config: Any, unsafe: bool
+) -> "keras.Model | Source":
+    """Loads a model that Keras 2 wrote.
 
     Args:
-        path: the file.
-        config: its model config, which is changed.
-        directory: where the copy may lie.
+        path: of the file, HDF5 or zip.
+        config: its model config, as from `keras2_config.plain`.
+        unsafe: bool, whether it may run code.
+
+    Returns:
+        The model in Keras 3, its weights in place; a source of tf-keras's
+        graph if Keras 3 cannot take it.
+
+    Raises:
+        UsageError: if neither can, or if tf-keras is needed and missing.
     """
-    before = json.dumps(config)
-    _modernize(config)
-    if json.dumps(config) == before:
-        return path
-    copy = shutil.copy(path, pathlib.Path(directory, "model.h5"))
-    with h5py.File(copy, "r+") as file:
-        file.attrs["model_config"] = json.dumps(config)
-    return copy
+    with scratch.folder() as directory:
+        # Both tell formats by the suffix.
+        is_hdf5 = keras_files.is_hdf5(path)
+        suffix = "h5" if is_hdf5 else "keras"
+        copy = pathlib.Path(directory, f"model.{suffix}")
+        shutil.copy(path, copy)
+        refusal = None
+        if is_hdf5:
+            try:
+                return _in_keras_3(copy, config, unsafe)
+            except Exception as error:  # whatever a layer raises
+                refusal = error
+        model = keras2_graph.load(path, copy, config, unsafe, refusal)
+        again = pathlib.Path(directory, "again.h5")
+        with contextlib.suppress(Exception):
+            # As the newest of Keras 2 writes it.
+            keras2_graph.save(model, again)
+            newest = keras2_config.plain(keras_files.read_config(again))
+            return _in_keras_3(again, newest, unsafe)
+    return keras2_graph.source(model, path)
 
 
-def _modernize(config: Any) -> None:
-    for value in config.values() if isinstance(config, dict) else config:
-        if isinstance(value, (dict, list)):
-            _modernize(value)
-    if not isinstance(config, dict) or not isinstance(
-        config.get("config"), dict
-    ):
-        return
-    name, arguments = config.get("class_name"), config["config"]
-    if name in ("DepthwiseConv1D", "SeparableConv1D"):
-        # They inherited from Keras 2's Conv1D: their configs name arguments of
-        # its kernel that they ignored, and its causal padding, that worked.
-        for ignored in ("initializer", "regularizer", "constraint"):
-            arguments.pop(f"kernel_{ignored}", None)
-        arguments.pop("groups", None)
-        if arguments.get("padding") == "causal":
-            layer_class = getattr(tfconv, name)
-            config["module"] = layer_class.__module__
-            config["registered_name"] = f"tfconv>{name}"
-            config["class_name"] = f"tfconv>{name}"
-    axis = arguments.get("axis")
-    if name == "BatchNormalization" and isinstance(axis, list):
-        (arguments["axis"],) = axis
+def _in_keras_3(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
+    model = keras.saving.deserialize_keras_object(
+        keras2_config.for_keras_3(config), safe_mode=not unsafe
+    )
+    keras2_weights.load(model, path)
+    return model

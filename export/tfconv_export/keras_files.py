@@ -28,7 +28,7 @@ def read_config(path: pathlib.Path) -> Any:
         UsageError: if the file is damaged, or holds no model, or is far too
             large when it is unpacked.
     """
-    is_zip = path.suffix == ".keras"
+    is_zip = path.suffix == ".keras" and not is_hdf5(path)
     config = _keras_config(path) if is_zip else _h5_config(path)
     if any(depth > _MAX_DEPTH for _, depth in _parts(config)):
         raise UsageError(
@@ -36,6 +36,32 @@ def read_config(path: pathlib.Path) -> Any:
             f"{_MAX_DEPTH} levels deep."
         )
     return config
+
+
+def is_hdf5(path: pathlib.Path) -> bool:
+    """Whether the file is HDF5, and not a zip file that holds some."""
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def is_of_keras_2(path: pathlib.Path) -> bool:
+    """Whether Keras 2, or tf-keras, wrote a file that has a config.
+
+    Args:
+        path: of a `.keras` or an `.h5` file; Keras 2 wrote HDF5 in both.
+    """
+    if is_hdf5(path):
+        with h5py.File(path, "r") as file:
+            version = file.attrs.get("keras_version", "2")
+    else:
+        with zipfile.ZipFile(path) as archive:
+            limit = bounded.most_unpacked(path.stat().st_size)
+            content = bounded.unzip(archive, "metadata.json", limit)
+        metadata = json.loads(content)
+        version = metadata.get("keras_version", "3")
+    if isinstance(version, bytes):
+        version = version.decode()
+    return str(version).startswith(("1.", "2"))
 
 
 def mentions_lambda(config: Any) -> bool:

@@ -29,6 +29,9 @@ def for_the_converter(*, fuses_lstm: bool = True):
     with (
         _replaced("numpy", add=_add, max=_maximum),
         _replaced("nn", elu=_elu, selu=_selu),
+        _replaced(
+            "nn", _depthwise_conv_stride_dilation_decomposition=_depthwise
+        ),
         _dilated_in_one_operation(),
         recurrent.in_their_forms(fuses=fuses_lstm),
     ):
@@ -135,6 +138,57 @@ def _dilated_in_one_operation():
         yield
     finally:
         tf.nn.convolution = convolution
+
+
+def _depthwise(
+    original,
+    inputs,
+    kernel,
+    strides,
+    padding,
+    data_format,
+    dilation_rate,
+    pointwise_kernel=None,
+):
+    """A depthwise layer that strides and dilates at once, in one operation.
+
+    TensorFlow's CPU runtime cannot do so: Keras dilates at a stride of 1, and
+    leaves out what lies between two strides. TFLite can.
+    """
+    if current_lowering() is not Lowering.EDGE or len(set(strides)) > 1:
+        return original(
+            inputs,
+            kernel,
+            strides,
+            padding,
+            data_format,
+            dilation_rate,
+            pointwise_kernel,
+        )
+    is_first = data_format == "channels_first"
+    rank = len(inputs.shape)
+    if is_first:
+        inputs = tf.transpose(inputs, [0, *range(2, rank), 1])
+    is_flat = len(strides) == 1
+    if is_flat:
+        inputs, kernel = tf.expand_dims(inputs, 1), kernel[tf.newaxis]
+        strides, dilation_rate = 2 * strides, (1, *dilation_rate)
+    outputs = tf.raw_ops.DepthwiseConv2dNative(
+        input=inputs,
+        filter=kernel,
+        strides=[1, *strides, 1],
+        padding=padding,
+        dilations=[1, *dilation_rate, 1],
+    )
+    if pointwise_kernel is not None:
+        if is_flat:
+            pointwise_kernel = pointwise_kernel[tf.newaxis]
+        outputs = tf.nn.conv2d(outputs, pointwise_kernel, 1, "VALID")
+    if is_flat:
+        outputs = tf.squeeze(outputs, 1)
+    if is_first:
+        outputs = tf.transpose(outputs, [0, rank - 1, *range(1, rank - 1)])
+    return outputs
 
 
 def _add(original, x1, x2):

@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import inspect
 import pathlib
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,12 +12,14 @@ import tensorflow as tf
 
 import tfconv
 from tfconv.conversion import clone_with
+from tfconv.conversion import copy_of
 from tfconv.conversion import sharing_weights
 from tfconv_export import depthwise_norms
 from tfconv_export import folding
 from tfconv_export import keras2
+from tfconv_export import keras2_config
+from tfconv_export import keras_errors
 from tfconv_export import keras_files
-from tfconv_export import scratch
 from tfconv_export.errors import UsageError
 from tfconv_export.errors import reason
 from tfconv_export.keras_operations import for_the_converter
@@ -34,9 +35,24 @@ def from_file(path: pathlib.Path, unsafe_deserialization: bool) -> Source:
         UsageError: if it cannot be loaded, or would run code.
     """
     config = keras_files.read_config(path)
+    try:
+        is_of_keras_2 = keras_files.is_of_keras_2(path)
+        if is_of_keras_2:
+            config = keras2_config.plain(config)
+    except Exception as error:  # of what is in the file in the place of these
+        raise keras_errors.cannot_load(path, error) from error
     if not unsafe_deserialization and keras_files.mentions_lambda(config):
-        raise _has_code(path)
-    model = _load_keras(path, config, unsafe_deserialization)
+        raise keras_errors.has_code(path)
+    if is_of_keras_2:
+        model = keras2.load(path, config, unsafe_deserialization)
+    else:
+        model = _load_keras(path, unsafe_deserialization)
+    if isinstance(model, Source):
+        return model
+    if not isinstance(model, keras.Model):
+        raise UsageError(
+            f"--model={path} holds a {type(model).__name__}, not a model."
+        )
     return from_model(model, str(path), path.stat().st_size)
 
 
@@ -130,10 +146,8 @@ def _in_float32(model: keras.Model) -> keras.Model:
         return model
 
     def in_float32(layer):
-        config = layer.get_config()
-        if "float" in layer.compute_dtype:
-            config["dtype"] = "float32"
-        return type(layer).from_config(config)
+        is_float = "float" in layer.compute_dtype
+        return copy_of(layer, **({"dtype": "float32"} if is_float else {}))
 
     policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32")
@@ -334,37 +348,13 @@ def _graph_names(structure, tensors) -> list[str]:
     )
 
 
-def _load_keras(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
+def _load_keras(path: pathlib.Path, unsafe: bool) -> keras.Model:
     try:
-        with scratch.folder() as directory:
-            model = keras.saving.load_model(
-                path
-                if path.suffix == ".keras"
-                else keras2.in_words_of_keras_3(path, config, directory),
-                # What a model was trained with may be unknown here.
-                compile=False,
-                safe_mode=not unsafe,
-            )
-    except Exception as error:
-        if not unsafe and re.search(
-            "deserialization of a.*lambda", str(error), re.IGNORECASE
-        ):
-            raise _has_code(path) from error
-        raise _cannot_load(path, error) from error
-    if not isinstance(model, keras.Model):
-        raise UsageError(
-            f"--model={path} holds a {type(model).__name__}, not a model."
+        return keras.saving.load_model(
+            path,
+            # What a model was trained with may be unknown here.
+            compile=False,
+            safe_mode=not unsafe,
         )
-    return model
-
-
-def _has_code(path: pathlib.Path) -> UsageError:
-    return UsageError(
-        f"--model={path} has a Lambda, whose Python code loading the file "
-        "would run; pass --unsafe_deserialization if you trust where the file "
-        "comes from."
-    )
-
-
-def _cannot_load(path: pathlib.Path, error: Exception) -> UsageError:
-    return UsageError(f"--model={path} cannot be loaded: {reason(error)}.")
+    except Exception as error:
+        raise keras_errors.cannot_load(path, error) from error

@@ -23,7 +23,7 @@ def load(
     """Loads a model.
 
     Args:
-        model: path of a `.keras` file, an `.h5` file of Keras 3 or 2, or a
+        model: path of a `.keras` or `.h5` file of Keras 3 or 2, or of a
             SavedModel directory; or a built Keras model.
         unsafe_deserialization: whether a file may hold `Lambda` layers, whose
             Python code is run, and a SavedModel operations that do more than

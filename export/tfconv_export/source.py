@@ -39,7 +39,8 @@ class Source:
 
     Attributes:
         origin: string, the path, or the name of an in-memory model.
-        kind: string, `"keras"` or `"saved_model"`.
+        kind: string, `"keras"`, `"keras2"` for what tf-keras alone can load,
+            or `"saved_model"`; only of the first the layers are known.
         size: int, bytes on disk; `None` in memory.
         inputs: tuple, in the model's order.
         reference: from tensors of shape `(b, *shape)`, by input, to those of
@@ -57,6 +58,14 @@ class Source:
     exported: Function
     trackable: Any
     folded: tuple[str, ...] = ()
+
+    @property
+    def without_layers(self) -> str:
+        """What the model is if its graph alone is known; else `""`."""
+        return {
+            "saved_model": "SavedModel",
+            "keras2": "model of Keras 2 that Keras 3 cannot take",
+        }.get(self.kind, "")
 
 
 # Of the one input, or by the names of several; without the batch.
@@ -171,7 +180,9 @@ def _comma(dims) -> str:
 
 def tensor_name(name: str) -> str:
     """The name, without what TensorFlow does not allow in one."""
-    return re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_.") or "tensor"
+    name = re.sub(r"[^A-Za-z0-9_.]", "_", name).lstrip("_.") or "tensor"
+    # LiteRT takes the inputs as the arguments of a method.
+    return "self_" if name == "self" else name
 
 
 def unique(names: Iterable[str]) -> list[str]:

@@ -34,10 +34,10 @@ def make_stream(source: Source, hop: int, fallback: str | None) -> Stream:
     Raises:
         UsageError: if it cannot be streamed.
     """
-    if source.kind != "keras":
+    if source.without_layers:
         raise UsageError(
-            f"The model {source.origin} is a SavedModel, which does not say "
-            "what its layers are; give a .keras file."
+            f"The model {source.origin} is a {source.without_layers}, which "
+            "does not say what its layers are; give a .keras file of Keras 3."
         )
     try:
         return Stream(_of_fixed_shape(source), hop, fallback)

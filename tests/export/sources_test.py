@@ -1,8 +1,13 @@
 """From every file that holds a trained model, the file's numbers are kept."""
 
+import base64
 import contextlib
 import io
+import marshal
+import re
+import zipfile
 
+import h5py
 import keras
 import pytest
 import tensorflow as tf
@@ -202,3 +207,158 @@ def test_python_code_in_an_activation_is_refused_too(tmp_path, path):
     with pytest.raises(tfconv_export.UsageError):
         tfconv_export.export(saved, path)
     assert not path.exists()
+
+
+def rewritten_config(path, change) -> None:
+    """Changes the config in a .keras file."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["config.json"] = change(members["config.json"].decode())
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "remedy"),
+    [
+        ("tfconv>DepthwiseConv1D", "mine>Layer", "--custom_module=FILE"),
+        ("tfconv>DepthwiseConv1D", "tfconv>OfTomorrow", "version of tfconv"),
+    ],
+)
+def test_class_that_is_not_known_is_named_with_a_remedy(
+    tmp_path, path, own, other, remedy
+):
+    saved = save(models.linear(), tmp_path, "keras")
+    name, module = other.partition(">")[2], "tfconv.layers.depthwise_conv1d"
+    rewritten_config(
+        saved,
+        lambda config: (
+            config.replace(own, other)
+            .replace('"DepthwiseConv1D"', f'"{name}"')
+            .replace(module, "tfconv.tomorrow")
+        ),
+    )
+    with pytest.raises(tfconv_export.UsageError, match=remedy) as error:
+        tfconv_export.export(saved, path)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["keras", "h5"])
+def test_code_of_another_python_is_told_from_damage(tmp_path, path, how):
+    model = models.sequential(
+        (40, 4), keras.layers.Lambda(lambda x: 2 * x, output_shape=(40, 4))
+    )
+    saved = save(model, tmp_path, how)
+    # A code object that ends early.
+    code = base64.b64encode(marshal.dumps(compile("1", "", "eval"))[:40])
+
+    def change(config: str) -> str:
+        return re.sub(r'("code": )".*?"', rf'\1"{code.decode()}"', config)
+
+    if how == "keras":
+        rewritten_config(saved, change)
+    else:
+        with h5py.File(saved, "r+") as file:
+            file.attrs["model_config"] = change(file.attrs["model_config"])
+    with pytest.raises(tfconv_export.UsageError, match="version of Python"):
+        tfconv_export.export(saved, path, unsafe_deserialization=True)
+
+
+@pytest.mark.parametrize(
+    ("layer", "quantize"),
+    [
+        (
+            keras.layers.SeparableConv1D(4, 3, strides=2, dilation_rate=3),
+            "int8",
+        ),
+        (
+            keras.layers.DepthwiseConv1D(
+                3, strides=3, dilation_rate=2, padding="same"
+            ),
+            "none",
+        ),
+        (
+            keras.layers.DepthwiseConv2D(
+                3, strides=2, dilation_rate=2, padding="same"
+            ),
+            "none",
+        ),
+    ],
+)
+def test_strides_with_dilation_are_one_operator(path, layer, quantize):
+    shape = (21, 9, 4) if layer.rank == 2 else (21, 4)
+    data = models.examples(*shape, count=32)
+    model = models.sequential(shape, layer)
+    tfconv_export.export(
+        model, path, quantize=quantize, representative_data=data
+    )
+    file = TFLiteFile(path)
+    assert_close(
+        models.outputs_of(model, data), file.run_one_output(data), quantize
+    )
+    assert file.operators["DEPTHWISE_CONV_2D"] == 1
+    assert set(file.operators) <= {"DEPTHWISE_CONV_2D", "CONV_2D", "RESHAPE"}
+
+
+def hard_swish(x):
+    return x * keras.ops.relu6(x + 3.0) / 6.0
+
+
+@pytest.mark.parametrize(
+    "activation", [hard_swish, lambda x: hard_swish(x)], ids=["def", "lambda"]
+)
+def test_activations_of_the_user_s_own_are_exported(path, activation):
+    model = models.sequential(
+        (40, 4),
+        tfconv.SeparableConv1D(8, 3, activation=activation),
+        keras.layers.Activation(activation),
+        keras.layers.Dense(4, activation=activation),
+    )
+    tfconv_export.export(model, path)
+    assert_close(
+        models.outputs_of(model, DATA), TFLiteFile(path).run_one_output(DATA)
+    )
+
+
+# Keras takes all of them; TensorFlow's functions change or refuse each.
+NAMES = {
+    "0audio": "0audio",
+    "Audio": "Audio",
+    "a.b": "a.b",
+    "class": "class",
+    "self": "self_",
+    "my input": "my_input",
+    "größe": "gr__e",
+    "_x": "x",
+}
+
+
+def test_inputs_may_be_called_as_keras_lets_them(path):
+    inputs = {name: keras.Input((20, 4), name=name) for name in NAMES}
+    scales = [
+        keras.layers.Rescaling(float(index))(x)
+        for index, x in enumerate(inputs.values(), 1)
+    ]
+    model = keras.Model(inputs, keras.layers.Add()(scales))
+    data = {
+        name: models.examples(20, 4, count=8, seed=index)
+        for index, name in enumerate(NAMES)
+    }
+    result = tfconv_export.export(
+        model, path, quantize="int8", representative_data=data
+    )
+    assert {item.name for item in result.inputs} == set(NAMES.values())
+    file = TFLiteFile(path)
+    given = {NAMES[name]: values for name, values in data.items()}
+    (found,) = file.run(given).values()
+    expected = sum(i * x for i, x in enumerate(data.values(), 1))
+    assert_close(expected, found, "int8")
+
+
+def test_streams_may_be_called_so_too(path):
+    x = keras.Input((20, 4), name="0audio")
+    model = keras.Model(x, tfconv.DepthwiseConv1D(3, name="1.score")(x))
+    result = tfconv_export.export_streaming(model, path, hop=2)
+    assert [item.name for item in result.inputs] == ["0audio"]
+    assert [item.name for item in result.outputs] == ["1.score"]

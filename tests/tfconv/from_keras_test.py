@@ -1,8 +1,11 @@
 """tfconv.from_keras: the same model, of our layers."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import tfconv
 from tests.tfconv.keras_models import CHANNELS
@@ -301,9 +304,9 @@ def test_what_is_no_model_is_refused(value):
 
 
 @pytest.mark.parametrize("layer_class", KERAS_LAYERS)
-def test_a_layer_that_we_refuse_is_named(layer_class):
-    """Keras takes strides with dilation, and computes something of its own."""
-    arguments = {"strides": 2, "dilation_rate": 2, "name": "culprit"}
+def test_a_layer_of_both_strides_and_dilation_stays_keras_s(layer_class):
+    """Keras computes it, by more than one operation; tfconv refuses it."""
+    arguments = {"strides": 2, "dilation_rate": 2}
     if layer_class is keras.layers.SeparableConv1D:
         arguments["filters"] = 4
     original = keras.Sequential(
@@ -312,7 +315,48 @@ def test_a_layer_that_we_refuse_is_named(layer_class):
             layer_class(kernel_size=3, **arguments),
         ]
     )
-    with pytest.raises(ValueError, match="'culprit'") as error:
-        tfconv.from_keras(original)
-    assert "strides=(2,) and dilation_rate=(2,)" in str(error.value)
-    assert layer_class.__name__ in str(error.value)
+    model = tfconv.from_keras(original)
+    assert type(model.layers[0]) is layer_class
+    assert_same_outputs(model, original, inputs())
+
+
+def gelu(x):
+    """Of another name than what it computes, to Keras's eyes."""
+    return 3.0 * x
+
+
+class Scale:
+    def __call__(self, x):
+        return 2.0 * x
+
+    def half(self, x):
+        return 0.5 * x
+
+
+FUNCTIONS = {
+    "lambda": lambda x: x * CHANNELS,
+    "function": gelu,
+    "object": Scale(),
+    "method": Scale().half,
+    "partial": functools.partial(keras.ops.leaky_relu, negative_slope=0.7),
+    "of TensorFlow": tf.nn.softsign,
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_activations_of_the_user_s_own_are_carried_over(name):
+    function = FUNCTIONS[name]
+    layers = keras.layers
+    original = keras.Sequential(
+        [
+            keras.Input([STEPS, CHANNELS]),
+            layers.SeparableConv1D(4, 3, activation=function),
+            layers.Activation(function),
+            layers.TimeDistributed(layers.Dense(4, activation=function)),
+            layers.RNN([layers.SimpleRNNCell(3, activation=function)]),
+        ]
+    )
+    model = tfconv.from_keras(original)
+    assert model.layers[0].activation is function
+    assert original.layers[0].activation is function
+    assert_same_outputs(model, original, inputs())

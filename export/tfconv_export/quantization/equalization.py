@@ -16,6 +16,7 @@ import tensorflow as tf
 
 import tfconv
 from tfconv.conversion import clone_with
+from tfconv.conversion import copy_of
 from tfconv_export import affine
 from tfconv_export import keras_source
 from tfconv_export.affine import Affine
@@ -73,7 +74,7 @@ def equalized(
     """
     model = source.trackable
     if source.kind != "keras" or not _is_graph(model):
-        what = "SavedModel" if source.kind != "keras" else "subclassed model"
+        what = source.without_layers or "subclassed model"
         raise UsageError(
             f"--equalize is not possible with {source.origin}: which layer "
             f"follows which is not known of a {what}; it needs a functional "
@@ -122,9 +123,9 @@ def equalize(
             "functional or Sequential, so which layer follows which is not "
             "known."
         )
-    result = clone_with(model, lambda x: type(x).from_config(x.get_config()))
+    result = clone_with(model, copy_of)
     # Looking for ranges adds to the graph: the result's stays as it is.
-    probed = clone_with(result, lambda x: type(x).from_config(x.get_config()))
+    probed = clone_with(result, copy_of)
     sites, probed_sites = _sites(result), _sites(probed)
     if batches is None:
         ranges = [_estimated_range(site) for site in sites]
