@@ -182,13 +182,6 @@ def convert(
             streams,
         )
         kernels = recurrent.kernels(traced)
-        if kernels and recipe.quantize == "int16x8" and not recipe.float_layers:
-            names = ", ".join(traced[scope].name for scope in kernels)
-            raise CheckError(
-                "TFLite's converter knows no LSTM with int16 activations, as "
-                f"the model has in {names}; use --quantize=int8, or build it "
-                "with unroll=True."
-            )
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
@@ -249,7 +242,9 @@ def _check_graph(
     assignments = graph_contents.assignments(graph_def)
     if assignments:
         raise CheckError(graph_contents.refuse_assignments(layers(assignments)))
-    loops = graph_contents.loops(graph_def)
+    # The converter knows no LSTM with int16 activations.
+    fuses = recipe.quantize != "int16x8"
+    loops = graph_contents.loops(graph_def, fuses=fuses)
     if loops and streams:
         raise CheckError(graph_contents.refuse_streamed_loops(layers(loops)))
     if loops and recipe.is_integer:

@@ -22,33 +22,35 @@ _FUSED_RESULTS = 2
 _STATES = slice(1, 3)
 
 
-def loops(graph_def) -> list[str]:
+def loops(graph_def, *, fuses: bool = True) -> list[str]:
     """The loops of a graph, which the converter cannot quantize.
 
     Args:
         graph_def: a `tf.compat.v1.GraphDef`.
+        fuses: bool, whether the converter is to make one operator of an LSTM;
+            that is no loop.
 
     Returns:
-        Their names, behind those of the calls that lead to them; none of those
-        that the converter makes one operator of, as it does of an LSTM.
+        Their names, behind those of the calls that lead to them.
     """
-    return _find(graph_def, _LOOPS)
+    return _find(graph_def, _LOOPS, fuses)
 
 
 def assignments(graph_def) -> list[str]:
     """What assigns a graph's variables; the names are those of `loops`."""
-    return _find(graph_def, _ASSIGNMENTS)
+    return _find(graph_def, _ASSIGNMENTS, fuses=True)
 
 
-def _find(graph_def, kinds) -> list[str]:
+def _find(graph_def, kinds, fuses: bool) -> list[str]:
     library = {
         function.signature.name: function
         for function in graph_def.library.function
     }
-    return list(dict.fromkeys(_in(graph_def.node, (), library, kinds, set())))
+    found = _in(graph_def.node, (), library, kinds, fuses, set())
+    return list(dict.fromkeys(found))
 
 
-def _in(nodes, results, library, kinds, seen: set[str]) -> Iterator[str]:
+def _in(nodes, results, library, kinds, fuses, seen) -> Iterator[str]:
     by_name = {node.name: node for node in nodes}
     used = [*results, *(name for node in nodes for name in node.input)]
     for node in nodes:
@@ -59,12 +61,12 @@ def _in(nodes, results, library, kinds, seen: set[str]) -> Iterator[str]:
             function = library.get(name)
             if function is None or name in seen:
                 continue
-            if _is_fused(function, node, by_name, used):
+            if fuses and _is_fused(function, node, by_name, used):
                 continue
             seen.add(name)
             nodes_there, results_there = function.node_def, function.ret
             inner = _in(
-                nodes_there, results_there.values(), library, kinds, seen
+                nodes_there, results_there.values(), library, kinds, fuses, seen
             )
             yield from (f"{node.name}/{found}" for found in inner)
 
@@ -123,7 +125,9 @@ def refuse_loops(layers: Iterable[str], mode: str, is_keras: bool) -> str:
     """
     where = "" if is_keras else "give the Keras model as a .keras file, and "
     remedies = [f"{where}build a recurrent layer with unroll=True and no mask"]
-    if mode != "int16x8":
+    if mode == "int16x8":
+        remedies.append("use --quantize=int8 for an LSTM that is one operator")
+    else:
         remedies.append(
             "make it an LSTM with Keras's default activations and no mask, "
             "initial state or stateful=True"

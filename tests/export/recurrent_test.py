@@ -279,7 +279,7 @@ def test_lstm_in_int16x8_is_refused_with_what_works(tmp_path):
     model = of(LAYERS.LSTM(3, name="first"), LAYERS.Dense(2))
     options = {"quantize": "int16x8", "representative_data": DATA}
     with pytest.raises(
-        tfconv_export.CheckError, match=r"in first; use --quantize=int8.*unroll"
+        tfconv_export.CheckError, match=r"first in a loop.*unroll.*=int8"
     ):
         tfconv_export.export(model, tmp_path / "model.tflite", **options)
 
