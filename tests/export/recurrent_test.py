@@ -141,7 +141,13 @@ def test_output_in_another_scale_than_the_kernels_is_found(exported, offer):
     quantization = file.subgraphs[0].tensors[lstm.outputs[0]].quantization
     # Not the object that the state has as well.
     quantization.scale = quantization.scale * 1.5
-    failed = offer(zoo(), flatbuffer_edit.write(file), 0, quantize="int8")
+    failed = offer(
+        zoo(),
+        flatbuffer_edit.write(file),
+        0,
+        quantize="int8",
+        representative_data=DATA,
+    )
     assert "arithmetic" in failed
 
 
