@@ -110,9 +110,11 @@ def config_of(layer: keras.Layer) -> dict[str, Any]:
 @contextlib.contextmanager
 def _without_functions(layer: keras.Layer):
     """Takes the user's functions out of the layer, for a while."""
+    # A bare operation, as `keras.ops.split` makes one, holds no layers.
+    is_layer = isinstance(layer, keras.Layer)
     functions = [
         (owner, name, function)
-        for owner in layer._flatten_layers()
+        for owner in (layer._flatten_layers() if is_layer else [layer])
         for name, function in vars(owner).items()
         if name.endswith("activation") and _is_users(function)
     ]

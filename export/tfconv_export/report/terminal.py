@@ -14,11 +14,11 @@ from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
 from tfconv_export.metadata import Metadata
 from tfconv_export.printable import clean
+from tfconv_export.printable import elide
 from tfconv_export.report import streaming
 from tfconv_export.report.as_json import to_json
 from tfconv_export.report.text import between
 from tfconv_export.report.text import decibels
-from tfconv_export.report.text import elide
 from tfconv_export.report.text import milliseconds
 from tfconv_export.report.text import npu_share
 from tfconv_export.report.text import number
