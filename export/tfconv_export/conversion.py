@@ -182,16 +182,23 @@ def convert(
             streams,
         )
         kernels = recurrent.kernels(traced)
+        # The converter has no use for gradients, which would be traced.
+        options = tf.saved_model.SaveOptions(
+            experimental_custom_gradients=False
+        )
         if source.kind == "keras":
             archive = keras.export.ExportArchive()
             archive.track(source.trackable)
             archive.add_endpoint("serve", function)
-            archive.write_out(directory, verbose=False)
+            archive.write_out(directory, options, verbose=False)
         else:
             module = tf.Module()
             module.source = source.trackable
             tf.saved_model.save(
-                module, directory, signatures={"serving_default": concrete}
+                module,
+                directory,
+                signatures={"serving_default": concrete},
+                options=options,
             )
         content = _converted(
             directory,

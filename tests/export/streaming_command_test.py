@@ -174,7 +174,8 @@ def test_reports_are_on_both_files(stream, workplace):
 
 def test_failed_check_writes_the_report_alone(stream, run, workplace):
     model = models.sequential(
-        (WINDOW, CHANNELS), tfconv.SeparableConv1D(8, 3, activation="elu")
+        (WINDOW, CHANNELS),
+        tfconv.DepthwiseConv1D(3, activation="squareplus"),
     )
     model.save(workplace / "stream.keras")
     outcome = stream("--report=report.json")
