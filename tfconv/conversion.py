@@ -128,7 +128,7 @@ def _without_functions(layer: keras.Layer):
 
 
 def _is_users(function) -> bool:
-    """Whether Keras would not find the function by its name."""
+    """Tells whether Keras would not find the function by its name."""
     name = getattr(function, "__name__", "")
     return (
         callable(function)

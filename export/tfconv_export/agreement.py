@@ -130,7 +130,7 @@ def judge(
 
 
 def is_within_float32(agreement: Agreement) -> bool:
-    """Whether a file in float32 is as close as its rounding lets it be."""
+    """Tells whether a float32 file is as close as its rounding lets it be."""
     # Nothing but rounding, of a probability so small that its range is, too.
     is_rounding = agreement.log_odds_sqnr_db is not None and (
         agreement.max_error
@@ -169,7 +169,7 @@ def _judged(
 def _cause(
     agreement: Agreement, agreements: Sequence[Agreement], facts: Facts | None
 ) -> str:
-    """What may be to blame for an output with too much noise."""
+    """Names what may be to blame for an output with too much noise."""
     others = [
         other
         for other in agreements

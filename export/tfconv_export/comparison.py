@@ -30,7 +30,7 @@ _MAX_POINTS = 500
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What running the file beside the trained model showed.
+    """Findings of running the file beside the trained model.
 
     Attributes:
         agreements: one for each runtime and output.

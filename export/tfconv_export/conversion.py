@@ -292,7 +292,7 @@ def _converted(
 
 
 def _edited(content: bytes) -> bytes:
-    """What the converter made, as all runtimes can run it."""
+    """Edits what the converter made, so that all runtimes can run it."""
     for edit in (
         integer_operators.in_int8,
         integer_operators.without_marks,

@@ -32,7 +32,7 @@ _MAX_DROP_BEYOND_CHANCE = 2.0
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What the evaluation data showed.
+    """Findings on the evaluation data.
 
     Attributes:
         accuracies: the model's first, then the file's on each runtime.

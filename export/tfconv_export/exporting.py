@@ -275,7 +275,7 @@ def _warnings(examples, evaluation) -> tuple[str, ...]:
 def _warn_of_noise(
     job: Job, recipe: Recipe, converted, result: ExportResult, layers, is_stream
 ) -> tuple[str, ...]:
-    """What would help an output that is close enough, but not good, or not."""
+    """Tries what would help an output that is not close, or not good."""
     request = job.request
     floor = agreement.MIN_SQNR_DB.get(recipe.quantize, math.inf)
     wanted = max(remedies.GOOD_SQNR_DB, request.min_sqnr_db or 0.0)

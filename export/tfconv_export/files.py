@@ -133,7 +133,7 @@ def check_directory(
 
 
 def _followed(path: pathlib.Path, flag: str) -> pathlib.Path:
-    """What a link points to in the end."""
+    """Follows a link to what it points to in the end."""
     found = pathlib.Path(os.path.realpath(path))
     if found.is_symlink():
         raise UsageError(
@@ -155,7 +155,7 @@ def _cannot_be_written(path, flag: str, error: Exception) -> UsageError:
 
 
 def why(error: OSError | ValueError) -> str:
-    """What the system says of a path that it does not take."""
+    """Gives what the system says of a path that it does not take."""
     return getattr(error, "strerror", None) or reason(error)
 
 

@@ -109,7 +109,7 @@ class Facts:
 
     @property
     def keeps_state(self) -> bool:
-        """Whether operators keep a state from one invocation to the next.
+        """True if operators keep a state from one invocation to the next.
 
         It is the state of a window, as that of an LSTM: whoever runs the file
         has to reset it before every one.

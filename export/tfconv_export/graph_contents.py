@@ -1,4 +1,4 @@
-"""What a graph and the functions that it calls hold and a file cannot."""
+"""Contents of a graph, and of functions it calls, that no file can hold."""
 
 import re
 from collections.abc import Iterable
@@ -37,7 +37,7 @@ def loops(graph_def, *, fuses: bool = True) -> list[str]:
 
 
 def assignments(graph_def) -> list[str]:
-    """What assigns a graph's variables; the names are those of `loops`."""
+    """Finds what assigns a graph's variables; named as in `loops`."""
     return _find(graph_def, _ASSIGNMENTS, fuses=True)
 
 
@@ -80,7 +80,7 @@ def _called(node) -> Iterator[str]:
 
 
 def _is_fused(function, call, nodes, used: list[str]) -> bool:
-    """Whether the converter replaces a call by the operator for LSTM.
+    """Tells whether the converter replaces a call by the operator for LSTM.
 
     It does so, and then may crash, if the states at first are not zero.
     """

@@ -39,7 +39,7 @@ def find(request: Request) -> list[Named]:
 
 
 def _members(model: pathlib.Path) -> Iterator[pathlib.Path]:
-    """What is in the directory of a SavedModel, which may hold links."""
+    """Finds what is in the directory of a SavedModel, which may hold links."""
     if os.path.isfile(model / "saved_model.pb"):
         yield from model.rglob("*")
 

@@ -54,7 +54,7 @@ _OTHERS = ("RandomCrop",)
 
 @keras.saving.register_keras_serializable(package="tfconv_export")
 def hard_sigmoid_of_keras_2(x):
-    """What Keras 2 called so; Keras 3's rises by 1/6."""
+    """Computes what Keras 2 called so; Keras 3's rises by 1/6."""
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 

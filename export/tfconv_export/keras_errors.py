@@ -1,4 +1,4 @@
-"""What Keras raises when it cannot load a file, as sentences for users."""
+"""Sentences for users on what Keras raises when it cannot load a file."""
 
 import pathlib
 import platform

@@ -39,13 +39,13 @@ def read_config(path: pathlib.Path) -> Any:
 
 
 def is_hdf5(path: pathlib.Path) -> bool:
-    """Whether the file is HDF5, and not a zip file that holds some."""
+    """Tells whether the file is HDF5, and not a zip file that holds some."""
     with path.open("rb") as file:
         return file.read(8) == b"\x89HDF\r\n\x1a\n"
 
 
 def is_of_keras_2(path: pathlib.Path) -> bool:
-    """Whether Keras 2, or tf-keras, wrote a file that has a config.
+    """Tells whether Keras 2, or tf-keras, wrote a file that has a config.
 
     Args:
         path: of a `.keras` or an `.h5` file; Keras 2 wrote HDF5 in both.

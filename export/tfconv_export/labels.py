@@ -1,4 +1,4 @@
-"""What labels say, and what an output says of them."""
+"""Labels, and what an output says of them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ class Labels:
 
     @property
     def are_several(self) -> bool:
-        """Whether several labels may be true of one example."""
+        """True if several labels may be true of one example."""
         return self.truth.ndim == 2
 
     def right(self, values: np.ndarray, threshold: float) -> np.ndarray:
@@ -49,7 +49,7 @@ class Labels:
         return float(np.bincount(self.truth).max() / len(self.truth))
 
     def is_better_than_chance(self, right: np.ndarray, classes: int) -> bool:
-        """Whether every answer is found more often than by guessing.
+        """Tells whether every answer is found more often than by guessing.
 
         That is the mean over the answers there are, however rare one is: a
         model that always says the same has one of them, and none of the rest.
@@ -100,7 +100,7 @@ def check(label: Label, index: int, output: str, size: int) -> None:
 
 
 def read(labels: Sequence[Label], output: str, *, one_of_them: bool) -> Labels:
-    """What labels say together.
+    """Summary of what labels say together.
 
     Rows of zeros and ones of which some have not exactly one 1 say of each
     label whether it is true; of other rows, the largest number is the class.

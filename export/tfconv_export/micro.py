@@ -122,7 +122,7 @@ class TFLiteMicro:
         }
 
     def real(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the file's outputs hold as real numbers."""
+        """Converts what the file's outputs hold to real numbers."""
         return {
             name: runtimes.dequantize(value, self._outputs[name][1])
             for name, value in outputs.items()

@@ -1,4 +1,4 @@
-"""What TFLite Micro does not run, by layer, and what to do about it."""
+"""Refusals of TFLite Micro, by layer, and what to do about them."""
 
 import re
 import signal

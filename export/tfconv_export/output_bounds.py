@@ -36,7 +36,7 @@ def bounds_of(function) -> dict[str, Bounds]:
 
 
 def is_probability(bounds: Bounds) -> bool:
-    """Whether all values are at least 0 and at most 1."""
+    """Tells whether all values are at least 0 and at most 1."""
     low, high = bounds
     return low >= 0.0 and high <= 1.0 + 1e-6
 
@@ -57,7 +57,7 @@ class _Graph:
         self._known = {}
 
     def bounds(self, tensor: str, depth: int) -> Bounds:
-        """Of a tensor: `name`, `name:0` or, in a body, `name:output:0`."""
+        """Bounds of a tensor: `name`, `name:0` or, in a body, `name:out:0`."""
         name, *rest = tensor.split(":")
         key = name, int(rest[-1]) if rest else 0
         if not depth:
@@ -119,7 +119,7 @@ def _union(found: Sequence[Bounds]) -> Bounds:
 
 
 def _corners(function: Callable[[float, float], float]):
-    """Of a function of two that is extreme at the ends of both."""
+    """Bounds of a function of two that is extreme at the ends of both."""
 
     def combined(found: Sequence[Bounds]) -> Bounds:
         first, second = found

@@ -70,7 +70,7 @@ def sqnr_db(expected: np.ndarray, found: np.ndarray, quantize: str) -> float:
 
 
 def sums_to_one(probabilities: np.ndarray) -> bool:
-    """Whether exactly one of the classes is true, as softmax says it."""
+    """Tells whether exactly one class is true, as softmax says it."""
     if probabilities.ndim < 2 or probabilities.shape[-1] < 2:
         return False
     sums = probabilities.sum(axis=-1, dtype=np.float64)

@@ -116,7 +116,7 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
 
 
 class _Outcome:
-    """What was written, as far as this process knows.
+    """Record of what was written, as far as this process knows.
 
     Attributes:
         is_written: bool, whether files were.
@@ -139,7 +139,7 @@ def note_written() -> None:
 
 
 def outcome() -> str:
-    """What there is to be found after an export that did not end well."""
+    """Says what is to be found after an export that did not end well."""
     if _outcome.is_written:
         return "what was to be written is written"
     return "nothing was written"

@@ -51,7 +51,7 @@ def in_their_forms(*, fuses: bool):
 
 
 def kernels(layers: dict[str, keras.Layer]) -> dict[str, np.ndarray]:
-    """Of the layers that become one operator, the kernels, by the same keys."""
+    """Kernels of the layers that become one operator, by the same keys."""
     return {
         key: np.asarray(layer.cell.kernel)
         for key, layer in layers.items()
@@ -101,7 +101,7 @@ def _fused(layer: keras.layers.RNN, sequences: tf.Tensor):
 
 
 def _steps(go_backwards: bool):
-    """What the operator computes; the file has it if the states are used.
+    """Computes what the operator does; the file has it if states are used.
 
     The converter fuses it if nobody needs more than the first two results.
     """

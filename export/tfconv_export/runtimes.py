@@ -126,7 +126,7 @@ class LiteRT:
         }
 
     def real(self, outputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """What the file's outputs hold as real numbers."""
+        """Converts what the file's outputs hold to real numbers."""
         return {
             name: dequantize(value, self.outputs[name])
             for name, value in outputs.items()

@@ -80,7 +80,7 @@ def from_directory(
 
 
 def read(path: pathlib.Path) -> saved_model_pb2.SavedModel:
-    """What the file of a SavedModel says, if the machine can hold it.
+    """Reads the file of a SavedModel, if the machine can hold it.
 
     Raises:
         UsageError: if it is damaged, or larger, or another of the directory's

@@ -114,7 +114,7 @@ def _is_one_of(operation: str, patterns: str) -> bool:
 
 
 class _Graph:
-    """What uses what in a graph and its library of functions.
+    """Index of what uses what in a graph and its library of functions.
 
     A place is the name of a node of the graph itself, or of a function in
     parentheses.

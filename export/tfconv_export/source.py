@@ -61,7 +61,7 @@ class Source:
 
     @property
     def without_layers(self) -> str:
-        """What the model is if its graph alone is known; else `""`."""
+        """Name for the model if its graph alone is known; else `""`."""
         return {
             "saved_model": "SavedModel",
             "keras2": "model of Keras 2 that Keras 3 cannot take",
@@ -133,7 +133,7 @@ def fix_shapes(source: Source, shapes: Shapes) -> Source:
 
 
 def _bytes(tensor: tf.Tensor | tf.TensorSpec) -> int:
-    """What a tensor takes; 0 if its shape is not known."""
+    """Bytes that a tensor takes; 0 if its shape is not known."""
     if not tensor.shape.is_fully_defined():
         return 0
     return math.prod(tensor.shape) * tensor.dtype.size

@@ -224,7 +224,7 @@ def _judge_operators(name, micro, examples, computed, converted) -> Check:
 
 
 def _inputs(micro, examples, facts, main) -> dict[int, np.ndarray]:
-    """What the file's inputs hold in all examples, by the tensor's number."""
+    """Collects what the inputs hold in all examples, by tensor number."""
     stored = [micro.stored(example) for example in examples]
     names = {id(t): name for name, t in facts.signatures[0].inputs.items()}
     return {

@@ -150,7 +150,7 @@ def chain(*layers: keras.Layer, shape=(STEPS, CHANNELS)) -> keras.Model:
 
 
 def folds_of(model: keras.Model) -> dict[str, tuple[str, ...]]:
-    """What went where, after a look that it computes the same."""
+    """Folds of a network, after a look that it computes the same."""
     folded, folds = fold(model)
     assert_same(model, folded)
     return {item.norm: item.into for item in folds}

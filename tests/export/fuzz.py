@@ -131,7 +131,7 @@ def damaged(name: str, kind: file_kinds.Kind, seed: int, place: int) -> bytes:
 
 
 def _processor_seconds() -> float:
-    """What the processes that were waited for took of the processor."""
+    """Sums the processor time of the processes that were waited for."""
     times = os.times()
     return times.children_user + times.children_system
 

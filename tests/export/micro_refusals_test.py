@@ -1,4 +1,4 @@
-"""What TFLite Micro does not run is said by layer, with a way out."""
+"""Refusals of TFLite Micro name the layer and a way out."""
 
 import subprocess
 import sys

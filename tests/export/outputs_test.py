@@ -1,4 +1,4 @@
-"""What an export reads is never written, and no two outputs are one file."""
+"""Files that an export reads are never written; no two outputs are one."""
 
 import os
 import stat

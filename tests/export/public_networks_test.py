@@ -110,7 +110,7 @@ def toy_car():
 
 
 def ds_cnn():
-    """Of "Hello Edge", as MLPerf Tiny has it: an image of 25 x 5."""
+    """The network of "Hello Edge", as MLPerf Tiny has it, on 25 x 5."""
     model = tf_keras.Sequential(
         [L.Input((25, 5, 1)), L.Conv2D(16, (10, 4), 2, padding="same")]
     )

@@ -321,7 +321,7 @@ def test_a_layer_of_both_strides_and_dilation_stays_keras_s(layer_class):
 
 
 def gelu(x):
-    """Of another name than what it computes, to Keras's eyes."""
+    """Has another name than what it computes, to Keras's eyes."""
     return 3.0 * x
 
 

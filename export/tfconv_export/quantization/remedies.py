@@ -1,4 +1,4 @@
-"""What brings a quantized file closer to its model: tried, not guessed."""
+"""Remedies that bring a quantized file closer to its model: all tried."""
 
 import dataclasses
 import math
@@ -231,7 +231,7 @@ class _Meter:
 
 
 def _with_fewest_in_float(found: dict[str, float]) -> dict[str, float]:
-    """Of the choices of layers, the first that is good; else the best."""
+    """Finds the first choice of layers that is good; else the best."""
     choices = {
         words: ratio
         for words, ratio in found.items()

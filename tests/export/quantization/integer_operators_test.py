@@ -70,7 +70,7 @@ def test_elu_and_what_follows_it_compute_in_int8(source, io_dtype):
 
 
 def test_elu_of_a_saved_model_may_be_concatenated():
-    """Of which the converter sees what TensorFlow saved."""
+    """Makes a model of which the converter sees what TensorFlow saved."""
 
     def conv(x):
         return keras.layers.Conv1D(4, 3, padding="same")(x)

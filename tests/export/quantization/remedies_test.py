@@ -1,4 +1,4 @@
-"""What a warning says that helps does help."""
+"""Warnings name only what helps."""
 
 import re
 

@@ -228,7 +228,7 @@ def keras_twin(model):
 
 
 def fine_tuned(model, x):
-    """What the program above leaves, of a model of Keras's layers."""
+    """Computes what the program above leaves, for a model of Keras's layers."""
     x = tf.constant(x)
     with tf.GradientTape() as outer:
         outer.watch(x)
