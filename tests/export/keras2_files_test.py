@@ -12,7 +12,6 @@ import tf_keras
 
 import tfconv_export
 from tests.export import models
-from tests.export.keras2_test import randomize
 from tfconv_export import keras2_weights
 from tfconv_export import loading
 
@@ -104,7 +103,7 @@ def as_model(config):
 
 
 def test_tf_keras_reads_what_the_tests_take_for_old(tmp_path):
-    model = randomize(classifier())
+    model = models.randomize(classifier())
     model.save(tmp_path / "model.h5")
     rewritten(tmp_path / "model.h5", with_dtypes)
     read = tf_keras.models.load_model(tmp_path / "model.h5")
@@ -124,7 +123,7 @@ def test_tf_keras_reads_what_the_tests_take_for_old(tmp_path):
 def test_hdf5_of_every_age_computes_what_keras_2_did(
     tmp_path, make, change, name
 ):
-    model = randomize(make())
+    model = models.randomize(make())
     model.save(tmp_path / "model.h5")
     rewritten(tmp_path / "model.h5", change)
     (tmp_path / "model.h5").rename(tmp_path / name)
@@ -157,7 +156,7 @@ def test_graph_of_keras_2_is_exported_in_int8(tmp_path):
     x = layers.Input((12, 4), name="Frames")
     y = layers.Conv1D(6, 3, activation="relu")(x) * 2 + 1
     y = layers.Dense(3)(layers.GlobalAveragePooling1D()(y[:, 1:]))
-    model = randomize(tf_keras.Model(x, y))
+    model = models.randomize(tf_keras.Model(x, y))
     model.save(tmp_path / "model.h5")
     result = tfconv_export.export(
         tmp_path / "model.h5",
@@ -220,7 +219,7 @@ def test_operations_that_may_do_harm_are_refused(
 def test_modules_that_a_file_names_are_not_imported(tmp_path, monkeypatch):
     (tmp_path / "named_by_a_file.py").write_text("class Layer: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    randomize(classifier()).save(tmp_path / "model.h5")
+    models.randomize(classifier()).save(tmp_path / "model.h5")
 
     def change(config):
         layer = config["config"]["layers"][1]
@@ -249,7 +248,7 @@ def test_lambda_is_refused_by_tf_keras_as_well(tmp_path, suffix):
 
 
 def test_missing_tf_keras_is_named_where_it_is_needed(tmp_path, monkeypatch):
-    randomize(classifier()).save(tmp_path / "known.h5")
+    models.randomize(classifier()).save(tmp_path / "known.h5")
     operation(tmp_path / "model.h5", "TFOpLambda", {})
     monkeypatch.setitem(sys.modules, "tf_keras", None)
     loading.load(tmp_path / "known.h5")

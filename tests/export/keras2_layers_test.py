@@ -9,7 +9,6 @@ import tensorflow as tf
 import tf_keras
 
 from tests.export import models
-from tests.export.keras2_test import randomize
 from tfconv_export import loading
 
 layers = tf_keras.layers
@@ -249,7 +248,7 @@ def test_layers_of_both_are_taken_by_keras_3(tmp_path, where, suffix):
         if place(name) == where and name not in OF_KERAS_2_ALONE
         for output in made(name, member, x)
     ]
-    model = randomize(tf_keras.Model(x, outputs))
+    model = models.randomize(tf_keras.Model(x, outputs))
     assert_loaded_alike(model, tmp_path / f"model.{suffix}", "keras")
 
 
@@ -274,7 +273,7 @@ def of_keras_2_alone() -> tf_keras.Model:
 
 @pytest.mark.parametrize("suffix", ["h5", "keras"])
 def test_what_keras_3_does_not_take_is_taken_by_keras_2(tmp_path, suffix):
-    model = randomize(of_keras_2_alone())
+    model = models.randomize(of_keras_2_alone())
     assert_loaded_alike(model, tmp_path / f"model.{suffix}", "keras2")
 
 

@@ -72,30 +72,10 @@ MODELS = {
 }
 
 
-def randomize(model):
-    return models.randomize(_Keras3View(model)).model
-
-
-class _Keras3View:
-    """A Keras 2 model, whose weights have a path in their names."""
-
-    def __init__(self, model):
-        self.model = model
-        self.weights = [_Weight(weight) for weight in model.weights]
-
-
-class _Weight:
-    def __init__(self, variable):
-        self.name = variable.name.split("/")[-1].split(":")[0]
-        self.shape = variable.shape
-        self.dtype = variable.dtype.name
-        self.assign = variable.assign
-
-
 def saved(layers, path, shape=(40, 4)):
     """Writes an .h5 file; returns examples and what Keras 2 says of them."""
     model = tf_keras.Sequential([keras2.InputLayer(shape), *layers])
-    randomize(model)
+    models.randomize(model)
     model.compile("adam", "mse", metrics=["mae"])
     model.save(path)
     data = models.examples(*shape, count=32)
@@ -135,7 +115,7 @@ def test_batch_normalization_of_keras_2_is_folded(tmp_path):
 def test_open_steps_of_keras_2_can_be_fixed(tmp_path):
     layers, _ = MODELS["separable"]
     model = tf_keras.Sequential([keras2.InputLayer((None, 4)), *layers()])
-    randomize(model).save(tmp_path / "open.h5")
+    models.randomize(model).save(tmp_path / "open.h5")
     data = models.examples(33, 4)
     path = tmp_path / "model.tflite"
     tfconv_export.export(tmp_path / "open.h5", path, input_shape=(33, 4))
@@ -152,7 +132,7 @@ def test_nested_and_shared_layers_of_keras_2_are_read(tmp_path):
     shared = keras2.DepthwiseConv1D(3, padding="same")
     inputs = keras2.Input((40, 4))
     model = tf_keras.Model(inputs, inner(shared(shared(inputs))))
-    randomize(model).save(tmp_path / "model.h5")
+    models.randomize(model).save(tmp_path / "model.h5")
     data = models.examples(40, 4)
     path = tmp_path / "model.tflite"
     tfconv_export.export(tmp_path / "model.h5", path)

@@ -10,10 +10,14 @@ from tfconv_export.source import Source
 
 
 def randomize(model: keras.Model, seed: int = 0) -> keras.Model:
-    """The model, with random weights; variances and scales are positive."""
+    """The model, with random weights; variances and scales are positive.
+
+    It may be one of tf_keras, which has a path in its weights' names.
+    """
     rng = np.random.default_rng(seed)
     for weight in model.weights:
-        if weight.name in ("gamma", "moving_variance"):
+        name = weight.name.rpartition("/")[2].partition(":")[0]
+        if name in ("gamma", "moving_variance"):
             value = rng.uniform(0.5, 1.5, weight.shape)
         elif weight.dtype == "float32":
             value = 0.3 * rng.standard_normal(weight.shape)

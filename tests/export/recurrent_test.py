@@ -177,7 +177,8 @@ def test_device_is_told_to_reset_before_every_window(tmp_path, capsys):
     inputs = np.load(tmp_path / "golden" / "input_audio.npy")
     golden = np.load(tmp_path / "golden" / "output_scores.npy")
     found = fresh(path, inputs, "reference")["scores"]
-    np.testing.assert_array_equal(golden, found)
+    # TFLite Micro, which made them, sums in another order.
+    np.testing.assert_allclose(golden, found, rtol=0, atol=1e-6)
 
 
 def counting() -> keras.Model:
