@@ -1,5 +1,6 @@
 """Memory and time are in proportion to a file, whatever it says of itself."""
 
+import gzip
 import io
 import json
 import os
@@ -155,6 +156,25 @@ def test_record_longer_than_its_file(tmp_path, within, length):
         lambda: list(tfrecords.read(path, tfrecords.parse_spec(SPEC), "x"))
     )
     assert "ends within record 0" in said
+
+
+def test_zeros_are_no_records(tmp_path, within):
+    path = tmp_path / "x.tfrecord"
+    path.touch()
+    os.truncate(path, 10 << 30)
+    said = within(
+        lambda: list(tfrecords.read(path, tfrecords.parse_spec(SPEC), "x"))
+    )
+    assert "in record 0: it is empty" in said
+
+
+def test_records_that_unpack_to_far_more(tmp_path, within):
+    path = tmp_path / "x.tfrecord.gz"
+    path.write_bytes(gzip.compress(file_kinds.record(bytes(1 << 20))) * 80)
+    said = within(
+        lambda: list(tfrecords.read(path, tfrecords.parse_spec(SPEC), "x"))
+    )
+    assert "unpack to more than" in said
 
 
 @pytest.mark.parametrize(
