@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.export import command
 from tests.export import models
@@ -138,6 +139,7 @@ def raising(error):
         (ImportError("of ours", name="tfconv_export.x"), 70, "please report"),
         (ImportError("libx.so: no memory"), 2, "libx.so: no memory"),
         (MemoryError("Unable to allocate 47.7 GiB"), 2, "47.7 GiB"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), 2, "OOM"),
         (OSError(28, "No space left on device"), 2, "No space left"),
         (SystemExit(0), 2, "ended the program"),
         (KeyboardInterrupt(), 130, "interrupted; nothing was written"),
