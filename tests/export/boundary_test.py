@@ -57,6 +57,7 @@ def workplace(workplace):
         (["--stddev=0"], "--stddev"),
         (["--mean=nan"], "--mean"),
         (["--timeout_s=-1"], "timeout_s"),
+        (["--timeout_s=9999999999"], "timeout_s"),
         (["\x1b[2J"], "Unexpected argument"),
     ],
 )
@@ -76,6 +77,7 @@ def test_argument_that_makes_no_sense_is_a_sentence(refused, arguments, flag):
         f"audio:float32:{MANY_DIGITS}",
         "\udcff:float32:1",
         "deep.json",
+        "label:int64:",
     ],
 )
 def test_feature_specification_that_is_none_is_a_sentence(refused, spec):
