@@ -62,8 +62,8 @@ def _judged(error: BaseException) -> tuple[int, str]:
         return FAILED, f"{error}; {process.outcome()}."
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, f"interrupted; {process.outcome()}."
-    if isinstance(error, MemoryError):
-        return USAGE, f"the memory does not suffice: {_limited(error)}."
+    if isinstance(error, MemoryError) or _is_exhaustion(error):
+        return USAGE, f"the machine does not suffice: {_limited(error)}."
     if isinstance(error, OSError):
         return USAGE, f"the system refuses: {reason(error)}."
     if isinstance(error, ImportError) and not _is_ours(error):
@@ -85,6 +85,11 @@ def _limited(error: Exception) -> str:
         f"{reason(error)}; the memory of a process is limited to {limit:,} "
         "bytes here (ulimit -v), and TensorFlow alone takes some 3 GB"
     )
+
+
+def _is_exhaustion(error: BaseException) -> bool:
+    """Whether TensorFlow says that there is not enough of something."""
+    return type(error).__name__ == "ResourceExhaustedError"
 
 
 def _is_ours(error: ImportError) -> bool:

@@ -208,6 +208,7 @@ TIMEOUT = _integer(
     "Seconds after which an export that has not ended is ended, as a model "
     "with an endless loop never does; 0 for no limit.",
     lower_bound=0,
+    upper_bound=1_000_000_000,  # The system counts them in nanoseconds.
 )
 # Of `export_streaming`, by their flags.
 STREAM = {

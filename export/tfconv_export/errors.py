@@ -2,6 +2,8 @@
 
 import re
 
+from tfconv_export.printable import elide
+
 # Characters, of what others' exceptions say.
 _LONGEST = 250
 
@@ -36,7 +38,10 @@ def reason(error: Exception) -> str:
     text = text.partition(" Full object config: ")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     # Keras puts where it happened before what happened.
-    if len(lines) > 1 and lines[0].startswith("Exception encountered when"):
+    while len(lines) > 1 and (
+        lines[0].startswith("Exception encountered when")
+        or lines[0].endswith(":")
+    ):
         lines = lines[1:]
     said = (lines or [type(error).__name__])[0].rstrip(".")
-    return said if len(said) <= _LONGEST else f"{said[:_LONGEST]}..."
+    return elide(said, _LONGEST)

@@ -17,6 +17,7 @@ from tfconv_export import keras2_weights
 from tfconv_export import keras_files
 from tfconv_export import scratch
 from tfconv_export.source import Source
+from tfconv_export.weight_bounds import bounded_weights
 
 
 def load(
@@ -59,8 +60,9 @@ def load(
 
 
 def _in_keras_3(path: pathlib.Path, config: Any, unsafe: bool) -> keras.Model:
-    model = keras.saving.deserialize_keras_object(
-        keras2_config.for_keras_3(config), safe_mode=not unsafe
-    )
+    with bounded_weights(keras.Layer, path):
+        model = keras.saving.deserialize_keras_object(
+            keras2_config.for_keras_3(config), safe_mode=not unsafe
+        )
     keras2_weights.load(model, path)
     return model

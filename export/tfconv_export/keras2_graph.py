@@ -16,6 +16,7 @@ from tfconv_export.errors import reason
 from tfconv_export.source import Input
 from tfconv_export.source import Source
 from tfconv_export.source import unique
+from tfconv_export.weight_bounds import bounded_weights
 
 # The functions of TensorFlow that a layer may be: what computes with tensors,
 # and does no more.
@@ -76,7 +77,10 @@ def load(
             "'tfconv[keras2]'."
         ) from error
     try:
-        with warnings.catch_warnings():
+        with (
+            warnings.catch_warnings(),
+            bounded_weights(tf_keras.layers.Layer, weights),
+        ):
             warnings.simplefilter("ignore")
             if unsafe:
                 return tf_keras.models.load_model(

@@ -149,7 +149,13 @@ def _read_arrays(file, size: int, values: bool = True) -> None:
                 raise ValueError(f"{name} is in another file")
             datasets.append(item)
 
+    def outside(name: str, link) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
     with h5py.File(file, "r") as opened:
+        name = opened.visititems_links(outside)
+        if name is not None:
+            raise ValueError(f"{name} is in another file")
         visit("/", opened)
         opened.visititems(visit)
         unpacked = sum(

@@ -26,6 +26,7 @@ from tfconv_export.keras_operations import for_the_converter
 from tfconv_export.source import Input
 from tfconv_export.source import Source
 from tfconv_export.source import unique
+from tfconv_export.weight_bounds import bounded_weights
 
 
 def from_file(path: pathlib.Path, unsafe_deserialization: bool) -> Source:
@@ -350,11 +351,12 @@ def _graph_names(structure, tensors) -> list[str]:
 
 def _load_keras(path: pathlib.Path, unsafe: bool) -> keras.Model:
     try:
-        return keras.saving.load_model(
-            path,
-            # What a model was trained with may be unknown here.
-            compile=False,
-            safe_mode=not unsafe,
-        )
+        with bounded_weights(keras.Layer, path):
+            return keras.saving.load_model(
+                path,
+                # What a model was trained with may be unknown here.
+                compile=False,
+                safe_mode=not unsafe,
+            )
     except Exception as error:
         raise keras_errors.cannot_load(path, error) from error

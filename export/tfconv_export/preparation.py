@@ -84,7 +84,6 @@ def prepare(
     readers = [_reader(request, name) for name in _data_arguments(request)]
     if request.custom_module is not None:
         loading.run_module(request.custom_module)
-    files.check_unread(planned.targets, inputs.modules())
     try:
         source = loading.load(
             request.model,
@@ -133,6 +132,8 @@ def prepare(
         source, changes = equalization.equalized(source, examples)
     if examples is None:
         examples = calibration.generate(source.inputs)
+    # Not before functions of data have run, which import modules, too.
+    files.check_unread(planned.targets, inputs.modules())
     return Job(
         request=request,
         recipe=recipe,

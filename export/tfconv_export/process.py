@@ -73,7 +73,7 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         child = os.fork()
         if not child:
-            status = 1
+            status = None
             try:
                 os.close(reading)
                 _die_with(parent)
@@ -82,11 +82,8 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
                 _raise_interrupts(expired)
                 signal.pthread_sigmask(signal.SIG_SETMASK, before)
                 status = run()
-                with contextlib.suppress(OSError):
-                    sys.stdout.flush()
-                os.write(writing, bytes([status]))
             finally:
-                os._exit(status)
+                _end(status, writing)
         os.close(writing)
         ended, was_expired = _wait(child, timeout_s, before)
         # Not until its end: processes that the child has left may have it.
@@ -108,11 +105,31 @@ def in_a_child(run: Callable[[], int], timeout_s: int = 0) -> int:
             f"TensorFlow runs; {outcome()}."
         )
     signum = os.WTERMSIG(ended)
+    if signum in _ENDING:
+        raise KeyboardInterrupt
     hint = ", as where memory runs out" if signum in _OUT_OF_MEMORY else ""
     raise CheckError(
         f"the conversion crashed with {signal.Signals(signum).name}{hint}; "
         f"{outcome()}. --verbosity=1 shows what TensorFlow said last."
     )
+
+
+def _end(status: int | None, writing: int) -> None:
+    """Ends the child, and tells its parent with which status, if it has one.
+
+    It has none when it was interrupted before the program began; it ends as
+    from a signal then.
+    """
+    try:
+        _handle(signal.SIG_IGN)
+        if status is None:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            os.kill(os.getpid(), signal.SIGINT)
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        os.write(writing, bytes([status]))
+    finally:
+        os._exit(status or 0)
 
 
 class _Outcome:

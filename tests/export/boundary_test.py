@@ -9,6 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests.export import command
 from tests.export import models
@@ -56,6 +57,7 @@ def workplace(workplace):
         (["--stddev=0"], "--stddev"),
         (["--mean=nan"], "--mean"),
         (["--timeout_s=-1"], "timeout_s"),
+        (["--timeout_s=9999999999"], "timeout_s"),
         (["\x1b[2J"], "Unexpected argument"),
     ],
 )
@@ -75,6 +77,7 @@ def test_argument_that_makes_no_sense_is_a_sentence(refused, arguments, flag):
         f"audio:float32:{MANY_DIGITS}",
         "\udcff:float32:1",
         "deep.json",
+        "label:int64:",
     ],
 )
 def test_feature_specification_that_is_none_is_a_sentence(refused, spec):
@@ -138,6 +141,7 @@ def raising(error):
         (ImportError("of ours", name="tfconv_export.x"), 70, "please report"),
         (ImportError("libx.so: no memory"), 2, "libx.so: no memory"),
         (MemoryError("Unable to allocate 47.7 GiB"), 2, "47.7 GiB"),
+        (tf.errors.ResourceExhaustedError(None, None, "OOM"), 2, "OOM"),
         (OSError(28, "No space left on device"), 2, "No space left"),
         (SystemExit(0), 2, "ended the program"),
         (KeyboardInterrupt(), 130, "interrupted; nothing was written"),

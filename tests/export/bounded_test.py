@@ -1,16 +1,20 @@
 """Memory and time are in proportion to a file, whatever it says of itself."""
 
+import gzip
 import io
 import json
 import os
 import struct
 import time
 import tracemalloc
+import warnings
 import zipfile
 
 import h5py
+import keras
 import numpy as np
 import pytest
+import tf_keras
 from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.tools import flatbuffer_utils
 from tensorflow.core.protobuf import saved_model_pb2
@@ -154,6 +158,25 @@ def test_record_longer_than_its_file(tmp_path, within, length):
     assert "ends within record 0" in said
 
 
+def test_zeros_are_no_records(tmp_path, within):
+    path = tmp_path / "x.tfrecord"
+    path.touch()
+    os.truncate(path, 10 << 30)
+    said = within(
+        lambda: list(tfrecords.read(path, tfrecords.parse_spec(SPEC), "x"))
+    )
+    assert "in record 0: it is empty" in said
+
+
+def test_records_that_unpack_to_far_more(tmp_path, within):
+    path = tmp_path / "x.tfrecord.gz"
+    path.write_bytes(gzip.compress(file_kinds.record(bytes(1 << 20))) * 80)
+    said = within(
+        lambda: list(tfrecords.read(path, tfrecords.parse_spec(SPEC), "x"))
+    )
+    assert "unpack to more than" in said
+
+
 @pytest.mark.parametrize(
     "shape", ["99999999,99999999,99999999", "2147483648", "9" * 5000]
 )
@@ -175,6 +198,37 @@ def test_weights_that_are_not_in_the_file(tmp_path, within, suffix):
             archive.writestr("config.json", "{}")
             archive.writestr("model.weights.h5", content.getvalue())
     assert "would unpack to" in within(loading.load, path)
+
+
+def with_units(path, units: int) -> None:
+    """Changes how many outputs the config of a `Dense(2)` asks for."""
+    before, after = '"units": 2', f'"units": {units}'
+    if path.suffix == ".h5":
+        with h5py.File(path, "r+") as file:
+            config = file.attrs["model_config"]
+            file.attrs["model_config"] = config.replace(before, after)
+        return
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            if name == "config.json":
+                content = content.replace(before.encode(), after.encode())
+            archive.writestr(name, content)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "library"),
+    [("keras", keras), ("h5", keras), ("h5", tf_keras)],
+)
+def test_weights_that_only_the_config_has(tmp_path, within, suffix, library):
+    path = tmp_path / f"x.{suffix}"
+    layers = [library.layers.Input((5, 3)), library.layers.Dense(2)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        library.Sequential(layers).save(path)
+    with_units(path, 100_000_000)
+    assert "save the model again" in within(loading.load, path)
 
 
 def test_config_nested_deeper_than_any_model(tmp_path, within):

@@ -331,6 +331,30 @@ def test_h5_file_whose_weights_unpack_to_ten_gigabytes(
     assert memory() < 100e6
 
 
+def as_link(group, name: str) -> None:
+    group[name] = h5py.ExternalLink("other.h5", "/kernel")
+
+
+def as_raw_storage(group, name: str) -> None:
+    group.create_dataset(name, (4,), "f4", external="other.h5")
+
+
+def as_view(group, name: str) -> None:
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("other.h5", "kernel", (4,))
+    group.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("put", [as_link, as_raw_storage, as_view])
+def test_h5_file_does_not_read_another(refused, workplace, put):
+    with h5py.File(workplace / "other.h5", "w") as file:
+        file["kernel"] = np.zeros(4, np.float32)
+    with h5py.File(workplace / "model.h5", "r+") as file:
+        put(file["model_weights"], "other")
+    sentence = refused("--model=model.h5", "--output=out.tflite")
+    assert "is in another file" in sentence
+
+
 @pytest.fixture
 def memory():
     """How many bytes there were at most since the test began."""

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from tests.export import models
+from tfconv_export import errors
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +182,23 @@ def test_flag_that_is_missing(refused, missing):
 def test_open_shape_that_nothing_fixes(refused):
     sentence = refused("--model=open.keras", "--output=out.tflite")
     assert "--input_shape=98,4" in sentence
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ("", "ValueError"),
+        ("It is wrong.\nMore of it.", "It is wrong"),
+        ("What went wrong:\n\nThe shape is.\nList:", "The shape is"),
+        ("Exception encountered when calling x.\n\x1b[1mA\x1b[0m", "A"),
+    ],
+)
+def test_reason_is_the_first_line_that_says_something(said, expected):
+    assert errors.reason(ValueError(said)) == expected
+
+
+def test_long_reason_keeps_its_end():
+    said = errors.reason(ValueError(f"It takes {'no ' * 900}such layer."))
+    assert said.startswith("It takes")
+    assert said.endswith("such layer")
+    assert len(said) < 300

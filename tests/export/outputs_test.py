@@ -28,6 +28,8 @@ def workplace(workplace, monkeypatch):
     for name in ("given_code.py", "linked_code.py"):
         (workplace / name).write_text(CODE)
     (workplace / "user.py").write_text(f"import linked_code\n{CODE}")
+    late = CODE.replace("    yield", "    import linked_code\n    yield")
+    (workplace / "late.py").write_text(late)
     (workplace / "labels.txt").write_text("one\ntwo\n")
     (workplace / "spec.json").write_text(SPEC)
     (workplace / "inner.cfg").write_text("--quantize=int8\n")
@@ -56,6 +58,7 @@ def workplace(workplace, monkeypatch):
         (f"{MODEL} --data_function=given_code.py:examples", "given_code.py"),
         (f"{MODEL} --data_function=given_code:examples", "given_code.py"),
         (f"{MODEL} --data_function=user.py:examples", "linked_code.py"),
+        (f"{MODEL} --data_function=late.py:examples", "linked_code.py"),
         (f"{MODEL} --labels=labels.txt", "labels.txt"),
         (f"{MODEL} --feature_spec=spec.json {DATA}", "spec.json"),
         (f"{MODEL} --evaluation_data=data.npz", "data.npz"),

@@ -250,6 +250,37 @@ def test_child_that_takes_no_notice_of_its_time_is_killed(monkeypatch):
     assert was_expired
 
 
+# The child is interrupted as soon as it can be.
+INTERRUPTED_AT_ONCE = """
+import os, signal, sys
+from tfconv_export import boundary, process
+
+fork = os.fork
+
+def interrupted_fork():
+    child = fork()
+    if not child:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return child
+
+os.fork = interrupted_fork
+sys.exit(boundary.exit_status(lambda: process.in_a_child(lambda: 0)))
+"""
+
+
+def test_interrupt_before_the_program_begins_is_one(workplace):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED_AT_ONCE],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "tfconv-export: interrupted; nothing was written.\n"
+
+
 def test_code_that_ends_the_process_is_no_success(start, workplace):
     (workplace / "leaves.py").write_text("import os\nos._exit(0)\n")
     before = command.snapshot(workplace)

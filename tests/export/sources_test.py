@@ -362,3 +362,21 @@ def test_streams_may_be_called_so_too(path):
     result = tfconv_export.export_streaming(model, path, hop=2)
     assert [item.name for item in result.inputs] == ["0audio"]
     assert [item.name for item in result.outputs] == ["1.score"]
+
+
+def test_model_that_does_not_take_an_example_says_why(tmp_path, path):
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 8), tf.float32)])
+    def serve(x):
+        tf.debugging.assert_less(x, -9.0, "too loud")
+        return {"y": 2.0 * x}
+
+    saved = tmp_path / "saved"
+    tf.saved_model.save(module, saved, signatures=serve)
+    with pytest.raises(tfconv_export.CheckError) as error:
+        tfconv_export.export(saved, path)
+    (failed,) = error.value.result.failed
+    assert "too loud" in failed.detail
+    assert "\n" not in failed.detail
+    assert not path.exists()

@@ -171,6 +171,11 @@ def _open_files(path: str, origin: str, wanted, feature_spec) -> Reader:
                     for name, feature in spec.items()
                     if name not in LABELS or name == wanted.key
                 }
+            if not spec:
+                raise UsageError(
+                    f"{origin} needs a --feature_spec of more than labels: "
+                    "name the features of the model's inputs, too."
+                )
         else:
             next(tfrecords.read(files[0], None, origins[files[0]]))
         return StreamReader(

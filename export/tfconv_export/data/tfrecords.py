@@ -245,6 +245,17 @@ def _count(path: pathlib.Path, origin: str) -> int:
                 file.seek(length + _BEHIND - 1, os.SEEK_CUR)
                 if not file.read(1):
                     raise _ends_within(count, origin)
+                if not length:  # as of zeros, which take very long to count
+                    raise UsageError(
+                        f"{origin} does not fit the --feature_spec in record "
+                        f"{count}: it is empty."
+                    )
+                if file.tell() > longest:
+                    raise UsageError(
+                        f"{origin} is not packed data: its {size:,} bytes "
+                        f"unpack to more than {longest:,}; unpack it, and give "
+                        "the .tfrecord file."
+                    )
                 count += 1
     except (OSError, EOFError, zlib.error) as error:
         raise UsageError(
