@@ -31,13 +31,12 @@ PRODUCTS = ("NEG", "SQUARE")
 # Their operands and their output have one scale.
 _OF_ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PACK")
 
-# Their output has the scale of their operand.
-_KEEPING_SCALE = ("AVERAGE_POOL_2D", "MAX_POOL_2D")
+# Their output has the scale of their operand, the first: others are shapes.
+_KEEPING_SCALE = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
 
 # The first version of each that takes int8.
-_VERSIONS = {"ELU": 1} | dict.fromkeys(
-    (*PRODUCTS, *_OF_ONE_SCALE, *_KEEPING_SCALE), 2
-)
+_VERSIONS = dict.fromkeys((*PRODUCTS, *_OF_ONE_SCALE, *_KEEPING_SCALE), 2)
+_VERSIONS |= {"ELU": 1, "RESHAPE": 1}
 
 _INT8 = schema.TensorType.INT8
 # An input or output of the file may be of the other.
@@ -133,12 +132,14 @@ class _Editor:
 
     def _can_be_integer(self, kind: str, operator) -> bool:
         return kind in _VERSIONS and all(
-            index in self._integers for index in operator.inputs
+            index in self._integers for index in _signals(kind, operator)
         )
 
     def _add_in_integers(self, kind: str, operator) -> None:
         output = operator.outputs[0]
-        operands = [self._in_int8(index) for index in operator.inputs]
+        signals = _signals(kind, operator)
+        operands = [self._in_int8(index) for index in signals]
+        shapes = list(operator.inputs)[len(signals) :]
         quantization = self._quantization(kind, output, operands)
         if kind in _OF_ONE_SCALE:
             operands = [self._as(index, quantization) for index in operands]
@@ -151,7 +152,7 @@ class _Editor:
         operator.opcodeIndex = flatbuffer_edit.opcode(
             self._model, kind, version
         )
-        operator.inputs, operator.outputs = operands, [index]
+        operator.inputs, operator.outputs = [*operands, *shapes], [index]
         self._written.append(operator)
         self._integers[output] = index
         self._computed.add(output)
@@ -261,6 +262,11 @@ class _Editor:
 
     def _kind(self, operator) -> str:
         return flatbuffer_edit.kind_of(self._model, operator)
+
+
+def _signals(kind: str, operator) -> list[int]:
+    count = 1 if kind in _KEEPING_SCALE else None
+    return list(operator.inputs[:count])
 
 
 def _as_int8(tensor):
