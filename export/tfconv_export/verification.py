@@ -56,9 +56,9 @@ def warnings(
     if recipe.is_integer and left:
         found.append(
             f"{len(left)} multiplications by constants of several channels, "
-            "which share one scale, as of a batch normalization after an "
-            "activation: a .keras or .h5 file of a functional or Sequential "
-            "model lets them become part of other layers."
+            "which share one scale: those of a batch normalization become "
+            "part of other layers if the model is functional or Sequential, "
+            "given in memory or as a .keras or .h5 file."
         )
     return tuple(dict.fromkeys(found))
 

@@ -75,11 +75,12 @@ def branches() -> keras.Model:
 
 
 def mixed() -> keras.Model:
-    """Halves of the channels, with a kernel size for each."""
+    """Halves of the channels, one squared and one negated."""
     inputs = keras.Input((30, 4), name="audio")
     fine, coarse = keras.ops.split(inputs, 2, axis=-1)
     fine = keras.layers.Cropping1D((2, 0))(tfconv.DepthwiseConv1D(3)(fine))
-    x = [fine, tfconv.DepthwiseConv1D(5)(coarse)]
+    coarse = keras.ops.negative(tfconv.DepthwiseConv1D(5)(coarse))
+    x = [keras.ops.square(fine), coarse]
     x = keras.layers.Flatten()(keras.layers.Concatenate()(x))
     x = keras.layers.Dense(3, name="scores")(x)
     return models.randomize(keras.Model(inputs, x))

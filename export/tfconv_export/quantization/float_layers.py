@@ -164,7 +164,10 @@ class _Editor:
         twin.inputs = [
             index if index < 0 else self._operand(index, float_index)
             for index, float_index in zip(
-                operator.inputs, twin.inputs, strict=True
+                # A product may take the place of what has one operand.
+                operator.inputs[: len(twin.inputs)],
+                twin.inputs,
+                strict=True,
             )
         ]
         twin.outputs = [self._output(index) for index in operator.outputs]

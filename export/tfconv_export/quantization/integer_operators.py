@@ -2,11 +2,14 @@
 
 The converter knows no int8 ELU, and puts it between DEQUANTIZE and QUANTIZE.
 LiteRT (XNNPACK and builtin kernels) and TFLite Micro have one: a table, to half
-a step. Operators whose operands must have the scale of their output, such as
-CONCATENATION, it leaves in float as well if one of the operands is.
+a step. No runtime has an int8 NEG or SQUARE, but all have the MUL that computes
+the same: by -1, or by itself. Operators whose operands must have the scale of
+their output, such as CONCATENATION, or whose output has that of the operand,
+such as AVERAGE_POOL_2D, it leaves in float as well if one of the operands is.
 """
 
 import copy
+import functools
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
@@ -15,14 +18,25 @@ from tfconv_export.keras_operations import MARK
 from tfconv_export.quantization import flatbuffer_edit
 from tfconv_export.quantization.computed_graph import is_constant
 
-# Functions that grow: the range of the input gives that of the output.
-_TABLES = {"ELU": lambda x: np.where(x > 0, x, np.expm1(x))}
+# The range of the input gives that of the output: they turn at zero, if at all.
+_FUNCTIONS = {
+    "ELU": lambda x: np.where(x > 0, x, np.expm1(x)),
+    "NEG": np.negative,
+    "SQUARE": np.square,
+}
+
+# Of these, what is a product: of the operand, and of -1 or itself.
+PRODUCTS = ("NEG", "SQUARE")
 
 # Their operands and their output have one scale.
 _OF_ONE_SCALE = ("CONCATENATION", "MAXIMUM", "MINIMUM", "PACK")
 
+# Their output has the scale of their operand, the first: others are shapes.
+_KEEPING_SCALE = ("AVERAGE_POOL_2D", "MAX_POOL_2D", "RESHAPE")
+
 # The first version of each that takes int8.
-_VERSIONS = dict.fromkeys(_TABLES, 1) | dict.fromkeys(_OF_ONE_SCALE, 2)
+_VERSIONS = dict.fromkeys((*PRODUCTS, *_OF_ONE_SCALE, *_KEEPING_SCALE), 2)
+_VERSIONS |= {"ELU": 1, "RESHAPE": 1}
 
 _INT8 = schema.TensorType.INT8
 # An input or output of the file may be of the other.
@@ -118,33 +132,61 @@ class _Editor:
 
     def _can_be_integer(self, kind: str, operator) -> bool:
         return kind in _VERSIONS and all(
-            index in self._integers for index in operator.inputs
+            index in self._integers for index in _signals(kind, operator)
         )
 
     def _add_in_integers(self, kind: str, operator) -> None:
         output = operator.outputs[0]
-        operands = [self._in_int8(index) for index in operator.inputs]
+        signals = _signals(kind, operator)
+        operands = [self._in_int8(index) for index in signals]
+        shapes = list(operator.inputs)[len(signals) :]
         quantization = self._quantization(kind, output, operands)
         if kind in _OF_ONE_SCALE:
             operands = [self._as(index, quantization) for index in operands]
         index = self._output(output, quantization)
+        version = _VERSIONS[kind]
+        if kind in PRODUCTS:
+            self._make_product(operator)
+            operands.append(self._minus_1 if kind == "NEG" else operands[0])
+            kind = "MUL"
         operator.opcodeIndex = flatbuffer_edit.opcode(
-            self._model, kind, _VERSIONS[kind]
+            self._model, kind, version
         )
-        operator.inputs, operator.outputs = operands, [index]
+        operator.inputs, operator.outputs = [*operands, *shapes], [index]
         self._written.append(operator)
         self._integers[output] = index
         self._computed.add(output)
         # For what else reads it in float.
         self._convert("DEQUANTIZE", index, output)
 
+    def _make_product(self, operator) -> None:
+        operator.builtinOptionsType = schema.BuiltinOptions.MulOptions
+        operator.builtinOptions = schema.MulOptionsT()
+
+    @functools.cached_property
+    def _minus_1(self) -> int:
+        """The constant -1, to the bit."""
+        tensor = schema.TensorT()
+        tensor.name, tensor.type, tensor.shape = b"minus_1", _INT8, [1]
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale = np.array([2.0**-7], np.float32)
+        tensor.quantization.zeroPoint = np.array([0], np.int64)
+        flatbuffer_edit.store(self._model, tensor, np.array([-128], np.int8))
+        return flatbuffer_edit.add_tensor(self._model, tensor)
+
     def _quantization(self, kind: str, output: int, operands: list[int]):
+        if kind in _KEEPING_SCALE:
+            return self._tensors[operands[0]].quantization
         if output in self._quantized:
             wanted = self._tensors[self._quantized[output]]
             return _as_int8(wanted).quantization
         ends = [self._ends(index) for index in operands]
         ends = np.array([np.min(ends), np.max(ends)])
-        low, high = _TABLES[kind](ends) if kind in _TABLES else ends
+        if kind in _FUNCTIONS:
+            if ends[0] < 0 < ends[1]:
+                ends = np.insert(ends, 1, 0.0)
+            ends = _FUNCTIONS[kind](ends)
+        low, high = ends.min(), ends.max()
         scale = np.float32((high - low) / (_LIMITS.max - _LIMITS.min))
         quantization = copy.copy(self._tensors[operands[0]].quantization)
         quantization.scale = np.array([scale])
@@ -175,7 +217,11 @@ class _Editor:
     def _output(self, output: int, quantization) -> int:
         """The int8 tensor that takes the place of a float one."""
         wanted = self._quantized.get(output)
-        if wanted is None or self._tensors[wanted].type != _INT8:
+        if (
+            wanted is None
+            or self._tensors[wanted].type != _INT8
+            or not _is_same(self._tensors[wanted].quantization, quantization)
+        ):
             return self._add(self._tensors[output], quantization, "_quantized")
         if wanted not in self._main.outputs:
             # The name stays with what the layer computes.
@@ -216,6 +262,11 @@ class _Editor:
 
     def _kind(self, operator) -> str:
         return flatbuffer_edit.kind_of(self._model, operator)
+
+
+def _signals(kind: str, operator) -> list[int]:
+    count = 1 if kind in _KEEPING_SCALE else None
+    return list(operator.inputs[:count])
 
 
 def _as_int8(tensor):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfconv_export.flatbuffer import Facts
 from tfconv_export.flatbuffer import OperatorFacts
+from tfconv_export.quantization.integer_operators import PRODUCTS
 
 # TensorFlow's own operations that carry a layer's weights: a fused operator
 # names several layers, and belongs to the one of these.
@@ -119,7 +120,7 @@ def matched(
     by_name = {_key(operator): operator for operator in theirs}
     pairs = [(op, by_name[_key(op)]) for op in ours if _key(op) in by_name]
     kinds, other_kinds = (
-        [(op.name, [t.shape for t in op.outputs]) for op in operators]
+        [(_kind(op), [t.shape for t in op.outputs]) for op in operators]
         for operators in (ours, theirs)
     )
     if len(pairs) < len(ours) and kinds == other_kinds:
@@ -128,4 +129,8 @@ def matched(
 
 
 def _key(operator: OperatorFacts):
-    return (operator.name, *(tensor.name for tensor in operator.outputs))
+    return (_kind(operator), *(tensor.name for tensor in operator.outputs))
+
+
+def _kind(operator: OperatorFacts) -> str:
+    return "MUL" if operator.name in PRODUCTS else operator.name

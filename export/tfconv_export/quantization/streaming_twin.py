@@ -182,10 +182,15 @@ class _Editor:
 
     def _replace(self, operator, counterpart: _Counterpart) -> None:
         operator.opcodeIndex = self._opcode(counterpart.code)
+        theirs = counterpart.operator
+        if operator.builtinOptionsType != theirs.builtinOptionsType:
+            operator.builtinOptionsType = theirs.builtinOptionsType
+            operator.builtinOptions = theirs.builtinOptions
         ours = list(operator.inputs)
         operator.inputs = [
-            self._operand(ours[position] if position < len(ours) else -1, index)
-            for position, index in enumerate(counterpart.operator.inputs)
+            # What they have more of are constants, or the factor of a square.
+            self._operand(ours[position if position < len(ours) else 0], index)
+            for position, index in enumerate(theirs.inputs)
         ]
 
     def _operand(self, ours: int, theirs: int) -> int:

@@ -1,4 +1,4 @@
-"""ELU in int8, wherever it stands, though the converter leaves it in float."""
+"""Operators in int8, wherever they stand, that are float by the converter."""
 
 import keras
 import numpy as np
@@ -11,7 +11,9 @@ from tfconv_export import conversion
 from tfconv_export import flatbuffer
 from tfconv_export import loading
 from tfconv_export import micro
+from tfconv_export.quantization import float_layers
 from tfconv_export.quantization import integer_operators
+from tfconv_export.quantization import layer_errors
 from tfconv_export.runtimes import LiteRT
 
 RUNTIMES = {
@@ -90,6 +92,58 @@ def test_elu_of_a_saved_model_may_be_concatenated():
         found = [runtime.run({"audio": example[None]}) for example in data]
         computed = np.concatenate([outputs["scores"] for outputs in found])
         assert decibels(expected, computed) > 25
+
+
+def test_negatives_and_squares_are_products():
+    """With pools and layers behind them, and in a layer normalization."""
+    inputs = keras.Input((20, 4), name="audio")
+    x = keras.layers.Conv1D(4, 3, padding="same")(inputs)
+    x = keras.layers.LayerNormalization()(x)
+    powers = keras.ops.square(keras.layers.Conv1D(4, 3, padding="same")(x))
+    pools = [
+        keras.layers.AveragePooling1D(4)(powers),
+        keras.layers.MaxPooling1D(4)(keras.ops.negative(powers)),
+    ]
+    outputs = {
+        "pooled": keras.layers.Concatenate()(pools),
+        "turned": keras.ops.negative(x),
+    }
+    model = models.randomize(keras.Model(inputs, outputs))
+    source = loading.load(model)
+    data = models.examples(20, 4, count=32)
+    made = conversion.convert(
+        source,
+        conversion.Recipe("int8"),
+        models.chosen(source, data),
+        also_float=True,
+    )
+    facts = flatbuffer.read(made.content)
+    assert {op.outputs[0].dtype for op in facts.operators} == {"int8"}
+    expected = source.reference({"audio": data})
+    for name, open_file in RUNTIMES.items():
+        runtime = open_file(made.content)
+        found = [runtime.run({"audio": example[None]}) for example in data]
+        for output, values in expected.items():
+            computed = np.concatenate([outputs[output] for outputs in found])
+            assert decibels(values.numpy(), computed) > 25, (name, output)
+    matched = layer_errors.compare(
+        made.float_content, made.content, models.chosen(source, data)
+    )
+    kinds = [error.operator for error in matched]
+    assert kinds.count("SQUARE") == 1
+    assert kinds.count("NEG") == 3
+    content, _ = float_layers.keep_in_float(
+        made.content,
+        made.float_content,
+        tuple(float_layers.layers_of(made.float_content, made.scopes)),
+        made.scopes,
+    )
+    runtime = LiteRT(content, "builtin")
+    found = [runtime.run({"audio": example[None]}) for example in data]
+    for output, values in expected.items():
+        computed = np.concatenate([outputs[output] for outputs in found])
+        # Only the ends are rounded.
+        assert decibels(values.numpy(), computed) > 30, output
 
 
 def test_elu_is_a_table_of_the_nearest_values():
