@@ -248,6 +248,8 @@ def convert_and_prove(
         progress=request.progress,
     )
     noise = _warn_of_noise(job, recipe, converted, result, layers, is_stream)
+    if noise and recipe.is_integer:
+        noise += verification.warn_of_shared_scales(facts)
     result = dataclasses.replace(
         result,
         layers=tuple(layers),

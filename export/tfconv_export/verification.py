@@ -52,15 +52,20 @@ def warnings(
         for layer in layers
         if layer.operator != "INPUT" and layer.minimum == layer.maximum
     ]
-    left = [op for op in facts.operators if _has_one_scale(op)]
-    if recipe.is_integer and left:
-        found.append(
-            f"{len(left)} multiplications by constants of several channels, "
-            "which share one scale: those of a batch normalization become "
-            "part of other layers if the model is functional or Sequential, "
-            "given in memory or as a .keras or .h5 file."
-        )
     return tuple(dict.fromkeys(found))
+
+
+def warn_of_shared_scales(facts: Facts) -> tuple[str, ...]:
+    """Names what may make a file noisy: one scale for several constants."""
+    left = [op for op in facts.operators if _has_one_scale(op)]
+    if not left:
+        return ()
+    return (
+        f"{len(left)} multiplications by constants of several channels, "
+        "which share one scale: those of a batch normalization become "
+        "part of other layers if the model is functional or Sequential, "
+        "given in memory or as a .keras or .h5 file.",
+    )
 
 
 def _has_one_scale(operator: OperatorFacts) -> bool:
