@@ -256,12 +256,12 @@ def test_missing_tf_keras_is_named_where_it_is_needed(tmp_path, monkeypatch):
         loading.load(tmp_path / "model.h5")
 
 
-class Twice(layers.Layer):
+class Doubled(layers.Layer):
     def call(self, inputs):
         return 2 * inputs
 
 
-class KerasTwice(keras.layers.Layer):
+class KerasDoubled(keras.layers.Layer):
     def call(self, inputs):
         return 2 * inputs
 
@@ -270,18 +270,18 @@ def test_custom_class_is_found_by_its_name_in_either_registry(
     tmp_path, monkeypatch
 ):
     x = layers.Input((12, 4))
-    tf_keras.Model(x, Twice()(x)).save(tmp_path / "one.h5")
-    y = layers.ThresholdedReLU()(Twice()(x))
+    tf_keras.Model(x, Doubled()(x)).save(tmp_path / "one.h5")
+    y = layers.ThresholdedReLU()(Doubled()(x))
     tf_keras.Model(x, y).save(tmp_path / "other.h5")
     with pytest.raises(tfconv_export.UsageError) as error:
         loading.load(tmp_path / "one.h5")
-    assert "Twice is not one of Keras's own" in str(error.value)
+    assert "Doubled is not one of Keras's own" in str(error.value)
     assert "--custom_module" in str(error.value)
     known = keras.saving.get_custom_objects()
-    monkeypatch.setitem(known, "mine>Twice", KerasTwice)
+    monkeypatch.setitem(known, "mine>Doubled", KerasDoubled)
     assert loading.load(tmp_path / "one.h5").kind == "keras"
     with pytest.raises(tfconv_export.UsageError, match="tf-keras, too"):
         loading.load(tmp_path / "other.h5")
     known = tf_keras.saving.get_custom_objects()
-    monkeypatch.setitem(known, "mine>Twice", Twice)
+    monkeypatch.setitem(known, "mine>Doubled", Doubled)
     assert loading.load(tmp_path / "other.h5").kind == "keras2"

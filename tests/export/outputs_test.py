@@ -23,6 +23,8 @@ SPEC = '{"audio": {"dtype": "float32", "shape": [40, 4]}}'
 @pytest.fixture
 def workplace(workplace, monkeypatch):
     """With one of everything else that is read, and other names of those."""
+    # What is imported is looked for here, and not where other tests were.
+    monkeypatch.setattr(sys, "path", [*sys.path])
     for name in ("given_code", "linked_code"):
         monkeypatch.delitem(sys.modules, name, raising=False)
     for name in ("given_code.py", "linked_code.py"):

@@ -283,11 +283,18 @@ def test_loop_that_the_converter_cannot_quantize_is_named(tmp_path):
     tfconv_export.export(network(), tmp_path / "c.tflite", quantize="dynamic")
 
 
+class Sine(keras.layers.Layer):
+    """A layer that TFLite computes in float only."""
+
+    def call(self, inputs):
+        return keras.ops.sin(inputs)
+
+
 def test_operator_in_float_is_named_with_its_layer_and_the_remedy(tmp_path):
     model = models.sequential(
         (40, 4),
         tfconv.SeparableConv1D(6, 3),
-        keras.layers.Activation("squareplus", name="soft"),
+        Sine(name="soft"),
         tfconv.SeparableConv1D(6, 3),
     )
     data = {"quantize": "int8", "representative_data": models.DATA}

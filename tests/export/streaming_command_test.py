@@ -175,7 +175,7 @@ def test_reports_are_on_both_files(stream, workplace):
 def test_failed_check_writes_the_report_alone(stream, run, workplace):
     model = models.sequential(
         (WINDOW, CHANNELS),
-        tfconv.DepthwiseConv1D(3, activation="squareplus"),
+        tfconv.DepthwiseConv1D(3, activation="sparsemax"),
     )
     model.save(workplace / "stream.keras")
     outcome = stream("--report=report.json")
