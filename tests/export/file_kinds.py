@@ -30,8 +30,6 @@ from tfconv_export.data import tfrecords
 from tfconv_export.report import terminal
 from tfconv_export.streaming_interpreter import StreamingInterpreter
 
-# TensorFlow makes a parser for every file, or a process is made to try it in.
-_SLOW = 5
 _X = np.linspace(-1, 1, 3 * 6 * 3, dtype=np.float32).reshape(3, 6, 3)
 
 
@@ -44,14 +42,12 @@ class Kind:
         whole: bytes, what is damaged.
         read: reads a file at a path.
         wrap: from damaged bytes to the file.
-        cost: int, how many files of the other kinds take as long to read.
     """
 
     suffix: str
     whole: bytes
     read: Callable[[pathlib.Path], object]
     wrap: Callable[[bytes], bytes] = bytes
-    cost: int = 1
 
 
 def kinds() -> dict[str, Kind]:
@@ -90,7 +86,7 @@ def kinds() -> dict[str, Kind]:
             _inspect_metadata,
             lambda damaged: described[:archive_start] + damaged,
         ),
-        "stream": Kind(".tflite", model, _stream, cost=_SLOW),
+        "stream": Kind(".tflite", model, _stream),
         "npy": Kind(".npy", _npy(_X), choose),
         "npz": Kind(".npz", _zip({"x.npy": _npy(_X)}), choose),
         "npz member": Kind(
@@ -99,13 +95,12 @@ def kinds() -> dict[str, Kind]:
             choose,
             lambda damaged: _zip({"x.npy": damaged}, zipfile.ZIP_DEFLATED),
         ),
-        "tfrecord": Kind(".tfrecord", records, read_records, cost=_SLOW),
+        "tfrecord": Kind(".tfrecord", records, read_records),
         "example": Kind(
             ".tfrecord",
             _example(_X[0]),
             read_records,
             lambda damaged: record(damaged) + record(_example(_X[1])),
-            cost=_SLOW,
         ),
         "gz": Kind(
             ".tfrecord.gz", gzip.compress(records, mtime=0), read_records
@@ -115,7 +110,6 @@ def kinds() -> dict[str, Kind]:
             records,
             read_records,
             lambda damaged: gzip.compress(damaged, 1, mtime=0),
-            cost=_SLOW,
         ),
         "keras": Kind(
             ".keras",
@@ -128,7 +122,7 @@ def kinds() -> dict[str, Kind]:
             keras_files.read_config,
             lambda damaged: _zip({"config.json": damaged}),
         ),
-        "h5": Kind(".h5", h5, keras_files.read_config, cost=_SLOW),
+        "h5": Kind(".h5", h5, keras_files.read_config),
         "saved_model": Kind(".pb", _saved_model(), _check_saved_model),
         "labels": Kind(
             ".txt", "yes\nno\nmerhaba\nçğ\n".encode(), proof.read_labels

@@ -7,7 +7,6 @@ be read, or refused with a sentence. Prints what was not, and exits with 1.
 """
 
 import argparse
-import math
 import mmap
 import os
 import pathlib
@@ -148,7 +147,7 @@ def main(argv: list[str]) -> int:
         os.environ["TMPDIR"] = tempfile.tempdir = folder
         for name in arguments.kinds.split(",") if arguments.kinds else known:
             start = _processor_seconds()
-            count = math.ceil(arguments.mutations / known[name].cost)
+            count = arguments.mutations
             batch = Batch(name, known[name], count, arguments.seed)
             print(
                 f"{name}: {count} read in "
