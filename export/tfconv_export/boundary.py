@@ -88,7 +88,7 @@ def _limited(error: Exception) -> str:
 
 
 def _is_exhaustion(error: BaseException) -> bool:
-    """Whether TensorFlow says that there is not enough of something."""
+    """Tells whether TensorFlow says that something is used up."""
     return type(error).__name__ == "ResourceExhaustedError"
 
 
