@@ -5,6 +5,7 @@ import re
 import warnings
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from tfconv import ops
@@ -14,13 +15,16 @@ from tfconv_export import files
 from tfconv_export import graph_contents
 from tfconv_export import process
 from tfconv_export import recurrent
+from tfconv_export import runtimes
 from tfconv_export import sequence_lstm
+from tfconv_export import trial
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import CheckError
 from tfconv_export.errors import UsageError
 from tfconv_export.progress import Progress
 from tfconv_export.progress import silent
 from tfconv_export.progress import tracked
+from tfconv_export.quantization import activations
 from tfconv_export.quantization import biases
 from tfconv_export.quantization import float_layers
 from tfconv_export.quantization import int4
@@ -46,6 +50,8 @@ _INTEGER_OPS = {
         tf.lite.OpsSet.EXPERIMENTAL_TFLITE_BUILTINS_ACTIVATIONS_INT16_WEIGHTS_INT8
     ),
 }
+
+_SECONDS_TO_RUN = 60
 
 # What the converter says of an operator that it does not know in int16x8.
 _NO_INT16 = "Quantization to 16x8-bit not yet supported"
@@ -113,8 +119,8 @@ class Conversion:
             given, or `None` if that is not known.
         scopes: dict from a name scope in the file to the Keras layer; see
             `layer_names.recording`.
-        float_content: bytes of the float32 file of the same graph, or `None`
-            if it was not made.
+        float_content: bytes of the float32 file of the same graph, in the
+            integer modes; `None` in the others.
         float_layers: the layers that were kept in float.
         float_tensors: the names of the tensors that their operators compute.
     """
@@ -132,7 +138,6 @@ def convert(
     recipe: Recipe,
     examples: Examples | None,
     *,
-    also_float: bool = False,
     streams: bool = False,
     progress: Progress = silent,
 ) -> Conversion:
@@ -142,7 +147,6 @@ def convert(
         source: one whose shape is fixed.
         recipe: what to make.
         examples: the representative data, for the integer modes.
-        also_float: bool, whether to make the float32 file, too.
         streams: bool, whether the file is to run hop by hop.
         progress: called with how many examples it was calibrated on.
 
@@ -200,6 +204,13 @@ def convert(
                 signatures={"serving_default": concrete},
                 options=options,
             )
+        float_content = None
+        if recipe.is_integer:
+            float_content = _converted(directory, Recipe(), source, None)
+            float_content = sequence_lstm.mended(float_content, kernels)
+            float_content = argument_names.restored(float_content, arguments)
+        if recipe.quantize in ("int8", "int4"):
+            activations.check_finite(float_content, examples, scopes)
         content = _converted(
             directory,
             recipe,
@@ -213,18 +224,13 @@ def convert(
         if recipe.is_integer:
             content = scales.corrected(content)
         content = argument_names.restored(content, arguments)
-        float_content = None
-        is_int4 = recipe.quantize == "int4"
-        if also_float or recipe.float_layers or is_int4:
-            float_content = _converted(directory, Recipe(), source, None)
-            float_content = sequence_lstm.mended(float_content, kernels)
-            float_content = argument_names.restored(float_content, arguments)
-    if is_int4:
+    if recipe.quantize == "int4":
         content = int4.with_int4_weights(content, float_content)
     known = source.kind == "keras"
     conversion = Conversion(
         content, counts[-1] if known else None, scopes, float_content
     )
+    _check_that_it_opens(content)
     if not recipe.float_layers:
         return conversion
     layers = float_layers.matching(
@@ -236,6 +242,27 @@ def convert(
     return dataclasses.replace(
         conversion, content=content, float_tensors=names, float_layers=layers
     )
+
+
+def _check_that_it_opens(content: bytes) -> None:
+    """Refuses a file that would end the process of whoever runs it."""
+
+    def run():
+        interpreter = runtimes.LiteRT(content, "builtin")
+        interpreter.invoke(
+            {
+                name: np.zeros(details["shape"], details["dtype"])
+                for name, details in interpreter.inputs.items()
+            }
+        )
+
+    signum = trial.crash(run, _SECONDS_TO_RUN)
+    if signum not in (None, "SIGXCPU"):  # which is slow
+        raise CheckError(
+            f"LiteRT ends with {signum} on the file that the converter makes "
+            "of this model; use another --quantize mode, or keep the layer "
+            "with an unusual range or constant in float (--float_layers)."
+        )
 
 
 def _check_graph(

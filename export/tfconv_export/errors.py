@@ -2,6 +2,7 @@
 
 import re
 
+from tfconv_export.printable import clean
 from tfconv_export.printable import elide
 
 # Characters, of what others' exceptions say.
@@ -12,7 +13,14 @@ class UsageError(ValueError):
     """The request cannot be carried out: the caller has to change it.
 
     The command exits with status 2.
+
+    Args:
+        message: string; what it quotes of the user's files may hold line
+            breaks, which become spaces.
     """
+
+    def __init__(self, message: str):
+        super().__init__(_on_one_line(message))
 
 
 class CheckError(RuntimeError):
@@ -26,8 +34,12 @@ class CheckError(RuntimeError):
     """
 
     def __init__(self, message: str, result=None):
-        super().__init__(message)
+        super().__init__(_on_one_line(message))
         self.result = result
+
+
+def _on_one_line(message: str) -> str:
+    return re.sub(r"[\n\t]+", " ", clean(message))
 
 
 def reason(error: Exception) -> str:

@@ -222,7 +222,6 @@ def convert_and_prove(
         source,
         recipe,
         job.examples,
-        also_float=recipe.is_integer,
         progress=request.progress,
     )
     converted = proof.describe(converted, job.description)

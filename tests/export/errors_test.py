@@ -202,3 +202,11 @@ def test_long_reason_keeps_its_end():
     assert said.startswith("It takes")
     assert said.endswith("such layer")
     assert len(said) < 300
+
+
+@pytest.mark.parametrize("kind", [errors.UsageError, errors.CheckError])
+def test_what_is_quoted_of_a_file_starts_no_line(kind):
+    assert (
+        str(kind("it holds: \nudio, \x1b[31m."))
+        == "it holds:  udio, \ufffd[31m."
+    )

@@ -3,24 +3,19 @@
 import dataclasses
 
 import numpy as np
-from ai_edge_litert import interpreter as litert
 
-from tfconv_export import flatbuffer
 from tfconv_export.calibration import Examples
 from tfconv_export.errors import UsageError
-from tfconv_export.flatbuffer import OperatorFacts
 from tfconv_export.flatbuffer import TensorFacts
+from tfconv_export.quantization.activations import ActivationRun
 from tfconv_export.quantization.layer_names import layer_of
 from tfconv_export.quantization.layer_names import matched
 from tfconv_export.result import LayerError
-from tfconv_export.runtimes import quantize
 from tfconv_export.sqnr import decibels
 
 _MAX_EXAMPLES = 64
 
 _INPUT = "INPUT"
-
-_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE")
 
 # They hand on what they are given, and its error with it.
 _MOVES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE", "TRANSPOSE", "PAD", "PADV2")
@@ -52,7 +47,10 @@ def compare(
         UsageError: if the files are not of the same model.
     """
     try:
-        expected, found = _Run(float_content), _Run(quantized_content)
+        expected, found = (
+            ActivationRun(float_content),
+            ActivationRun(quantized_content),
+        )
     except (RuntimeError, ValueError):
         return ()
     pairs = _pairs(expected, found, scopes or {})
@@ -69,66 +67,9 @@ def compare(
     return tuple(pair.error() for pair in pairs)
 
 
-class _Run:
-    """A file that is run with all its tensors kept."""
-
-    def __init__(self, content: bytes):
-        self.facts = flatbuffer.read(content)
-        self._interpreter = litert.Interpreter(
-            model_content=content,
-            # Delegates keep what is between their operators to themselves.
-            experimental_op_resolver_type=(
-                litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            ),
-            experimental_preserve_all_tensors=True,
-            num_threads=1,
-        )
-        self._interpreter.allocate_tensors()
-        self._runner = self._interpreter.get_signature_runner()
-        self._inputs = self._runner.get_input_details()
-        # Names are unique in a file that the converter made.
-        self._indices = {
-            details["name"]: details["index"]
-            for details in self._interpreter.get_tensor_details()
-        }
-
-    def run(self, example: dict[str, np.ndarray]) -> None:
-        if self.facts.keeps_state:
-            self._interpreter.reset_all_variables()
-        self._runner(
-            **{
-                name: quantize(value, self._inputs[name])
-                for name, value in example.items()
-            }
-        )
-
-    def value(self, tensor: TensorFacts) -> np.ndarray:
-        """Real numbers, float64, of an activation or of weights."""
-        value = self._interpreter.get_tensor(self._indices[tensor.name])
-        if not tensor.scales:
-            return value.astype(np.float64)
-        return (value.astype(np.float64) - tensor.zero_points[0]) * (
-            tensor.scales[0]
-        )
-
-    def operators(self) -> list[OperatorFacts]:
-        """Those that compute on activations."""
-        return [
-            operator
-            for operator in self.facts.operators
-            if operator.name not in _CONVERSIONS
-            # Those of other subgraphs cannot be looked into.
-            and all(t.name in self._indices for t in operator.outputs)
-            and any(t is not None and not t.constant for t in operator.inputs)
-        ]
-
-    def inputs(self) -> dict[str, TensorFacts]:
-        if not self.facts.signatures:
-            return {tensor.name: tensor for tensor in self.facts.inputs}
-        return self.facts.signatures[0].inputs
-
-
-def _pairs(expected: _Run, found: _Run, scopes) -> list["_Pair"]:
+def _pairs(
+    expected: ActivationRun, found: ActivationRun, scopes
+) -> list["_Pair"]:
     pairs = [
         _Pair(
             float_tensor=tensor,

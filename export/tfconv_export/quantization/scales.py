@@ -1,4 +1,6 @@
-"""The scales of operators whose kernels do not look at that of their output.
+"""The scales that the converter gets wrong.
+
+Most are of operators whose kernels do not look at the scale of their output.
 
 Where what comes after has one scale for all its operands, as a concatenation,
 the converter gives that one to what is before it. Most operators that hand on
@@ -31,8 +33,8 @@ def corrected(content: bytes) -> bytes:
         content: bytes of a file that the converter quantized.
     """
     model = flatbuffer_edit.read(content)
+    is_changed = _give_zeros_a_scale(model)
     written = []
-    is_changed = False
     for operator in model.subgraphs[0].operators:
         written.append(operator)
         own = _own(model, operator)
@@ -46,6 +48,32 @@ def corrected(content: bytes) -> bytes:
         return content
     model.subgraphs[0].operators = written
     return flatbuffer_edit.write(model)
+
+
+def _give_zeros_a_scale(model) -> bool:
+    """Mends constants of zeros, whose range the converter takes for a scale.
+
+    A scale of 0 ends the process of whoever loads the file (SUB in int16).
+    Zeros are zeros in any scale; that of the output loses nothing.
+    """
+    is_changed = False
+    tensors = model.subgraphs[0].tensors
+    for operator in model.subgraphs[0].operators:
+        for index in operator.inputs:
+            quantization = tensors[index].quantization if index >= 0 else None
+            if quantization is None or quantization.scale is None:
+                continue
+            output = tensors[operator.outputs[0]].quantization
+            scales = np.asarray(quantization.scale)
+            if (
+                scales.size == 1
+                and not scales[0]
+                and output is not None
+                and output.scale is not None
+            ):
+                quantization.scale = output.scale
+                is_changed = True
+    return is_changed
 
 
 def _own(model, operator):

@@ -120,7 +120,6 @@ class _Trial:
             source,
             dataclasses.replace(recipe, float_layers=()),
             examples,
-            also_float=True,
         )
         self.layers = float_layers.layers_of(
             self._converted.float_content, self._converted.scopes

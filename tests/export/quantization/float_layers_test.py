@@ -340,7 +340,6 @@ def test_what_has_no_int16_kernel_is_named_with_the_remedy(without_kernels):
         source,
         conversion.Recipe("int16x8"),
         models.chosen(source, SHORT),
-        also_float=True,
     )
     (check,) = (
         check

@@ -115,7 +115,6 @@ def test_negatives_and_squares_are_products():
         source,
         conversion.Recipe("int8"),
         models.chosen(source, data),
-        also_float=True,
     )
     facts = flatbuffer.read(made.content)
     assert {op.outputs[0].dtype for op in facts.operators} == {"int8"}

@@ -37,20 +37,21 @@ def residual() -> keras.Model:
 
 
 def converted(model, quantize, io_dtype=None, **arrays):
-    """`(conversion, its examples)`, the float32 file with it."""
+    """`(conversion, its examples)`."""
     source = loading.load(model)
     examples = models.chosen(source, arrays)
     recipe = conversion.Recipe(quantize, io_dtype)
     return (
-        conversion.convert(source, recipe, examples, also_float=True),
+        conversion.convert(source, recipe, examples),
         examples,
     )
 
 
 def errors_of(model, quantize, io_dtype=None, **arrays):
     made, examples = converted(model, quantize, io_dtype, **arrays)
+    other, _ = converted(model, "none", **arrays)
     return layer_errors.compare(
-        made.float_content, made.content, examples, made.scopes
+        other.content, made.content, examples, made.scopes
     )
 
 
@@ -238,9 +239,7 @@ def test_layers_of_a_saved_model_have_their_scopes(model, tmp_path):
     model.export(tmp_path / "saved", verbose=False)
     source = loading.load(tmp_path / "saved")
     examples = models.chosen(source)
-    made = conversion.convert(
-        source, conversion.Recipe("int8"), examples, also_float=True
-    )
+    made = conversion.convert(source, conversion.Recipe("int8"), examples)
     errors = layer_errors.compare(made.float_content, made.content, examples)
     layers = " ".join(error.layer for error in errors)
     assert all(name in layers for name in ("stem", "branch", "sum", "mean"))
