@@ -32,7 +32,6 @@ import tensorflow as tf
 from absl import flags
 
 import tfconv
-from benchmarks import floors
 from benchmarks import plots
 from benchmarks import program
 from benchmarks import report
@@ -77,12 +76,6 @@ _COMPUTES = flags.DEFINE_multi_enum(
     "The outputs alone, or also the gradients of inputs and kernel.",
 )
 _JIT = flags.DEFINE_bool("jit", True, "Whether to measure under XLA too.")
-_FLOOR = flags.DEFINE_bool(
-    "floor",
-    False,
-    "Whether to measure TensorFlow's operations with nothing around them but "
-    "what they need, too: a floor under every layer that is made of them.",
-)
 _TORCH = flags.DEFINE_bool("torch", False, "Whether to measure PyTorch too.")
 
 _STEPS_OF_CHANNELS = {1: 16000, 3: 8000, 8: 4000, 40: 800}
@@ -252,20 +245,13 @@ def measure(cell: Cell) -> report.Row:
         from benchmarks import torch_twins
 
         variants["torch"] = torch_twins.depthwise_variant(cell, data)
-    floors_of_cell = {}
-    if _FLOOR.value:
-        floors_of_cell["floor"] = floors.graph(cell)
-        if _JIT.value:
-            floors_of_cell["floor_jit"] = floors.jit(cell)
     timings = timing.measure(
         {
             name: timing.Repeated(function)
             for name, function in {
                 **variants,
-                **floors_of_cell,
                 "copy": copy_variant(data),
             }.items()
-            if function is not None
         },
         program.ROUNDS.value,
         program.SECONDS_PER_CELL.value,
@@ -304,18 +290,6 @@ def _columns() -> dict[str, Callable[[report.Row], str]]:
             "keras / tfconv, jit": report.times("keras_jit", "tfconv_jit"),
             "tfconv jit / copy": report.times("tfconv_jit", "copy"),
         }
-    if _FLOOR.value:
-        columns |= {
-            "floor": report.milliseconds("floor"),
-            "tfconv / floor": report.times("tfconv", "floor"),
-            "keras / floor": report.times("keras", "floor"),
-        }
-        if _JIT.value:
-            columns |= {
-                "floor, jit": report.milliseconds("floor_jit"),
-                "tfconv / floor, jit": report.times("tfconv_jit", "floor_jit"),
-                "keras / floor, jit": report.times("keras_jit", "floor_jit"),
-            }
     if _TORCH.value:
         columns |= {
             "torch": report.milliseconds("torch"),
@@ -328,9 +302,8 @@ def _columns() -> dict[str, Callable[[report.Row], str]]:
 _LEGEND = (
     "Medians in ms; ratios of medians. b, t, c: batch, time steps, channels; "
     "k, s, d, m: kernel size, stride, dilation, depth multiplier. copy: reads "
-    "the inputs and writes as much. floor: TensorFlow's operations with "
-    "nothing around them but what they need, each in its fastest form. first "
-    "call: tracing, compiling and running, in the order of the columns."
+    "the inputs and writes as much. first call: tracing, compiling and "
+    "running, in the order of the columns."
 )
 
 

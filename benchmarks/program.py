@@ -4,6 +4,7 @@ import logging as standard_logging
 import os
 import sys
 from collections.abc import Callable
+from collections.abc import Sequence
 
 from absl import app
 from absl import flags
@@ -105,24 +106,33 @@ def _require(module: str, flag: str, package: str) -> None:
         ) from error
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., None], commands: Sequence[str] = ()) -> None:
     """Parses `sys.argv`, calls `main` and exits.
 
     Exit status: 0 measured; 2 wrong usage; 130 interrupted.
+
+    Args:
+        main: called without arguments or, if there are commands, with the one
+            that is the program's only argument besides flags.
+        commands: the program's commands, if it has any.
     """
     app.run(
-        lambda argv: _exit_status(main, argv),
+        lambda argv: _exit_status(main, argv[1:], commands),
         flags_parser=lambda argv: _parse_flags(main, argv),
     )
 
 
-def _exit_status(main: Callable[[], None], argv: list[str]) -> int:
+def _exit_status(
+    main: Callable[..., None], arguments: list[str], commands: Sequence[str]
+) -> int:
     try:
-        if len(argv) > 1:
-            raise UsageError(f"Unexpected argument: {argv[1]}")
+        if commands and (len(arguments) != 1 or arguments[0] not in commands):
+            raise UsageError(f"Expected one command: {' or '.join(commands)}.")
+        if arguments and not commands:
+            raise UsageError(f"Unexpected argument: {arguments[0]}")
         if flags.FLAGS.verbosity <= logging.INFO:
             _hush()
-        main()
+        main(*arguments)
     except UsageError as error:
         return _complain(error)
     except KeyboardInterrupt:
@@ -130,7 +140,7 @@ def _exit_status(main: Callable[[], None], argv: list[str]) -> int:
     return 0
 
 
-def _parse_flags(main: Callable[[], None], argv: list[str]) -> list[str]:
+def _parse_flags(main: Callable[..., None], argv: list[str]) -> list[str]:
     if {"--help", "-help", "-h", "--helpshort"} & set(argv[1:]):
         # Not absl's own list, which has TensorFlow's flags too.
         print(sys.modules[main.__module__].__doc__)

@@ -95,20 +95,13 @@ class Report:
             self._draw(program.PLOT.value, self._rows)
 
     def _print(self) -> None:
-        table = rich.table.Table(box=rich.box.MARKDOWN)
-        for number, header in enumerate(self._columns):
-            table.add_column(
-                header, justify="right" if number else "left", no_wrap=True
-            )
-        for row in self._rows:
-            table.add_row(*(text(row) for text in self._columns.values()))
-        console = rich.console.Console(highlight=False, markup=False)
-        # A line too long is better than a number cut off.
-        unlimited = console.options.update(max_width=10_000)
-        console.width = max(
-            console.width, console.measure(table, options=unlimited).maximum
+        console = print_table(
+            self._columns,
+            (
+                [text(row) for text in self._columns.values()]
+                for row in self._rows
+            ),
         )
-        console.print(table)
         console.print(self._legend, soft_wrap=True)
         machine = _machine()
         versions = ", ".join(
@@ -139,6 +132,27 @@ class Report:
             ],
         }
         return json.dumps(contents, indent=2) + "\n"
+
+
+def print_table(
+    headers: Iterable[str], rows: Iterable[Iterable[str]]
+) -> rich.console.Console:
+    """Prints a table in Markdown, and returns the console that it is on."""
+    table = rich.table.Table(box=rich.box.MARKDOWN)
+    for number, header in enumerate(headers):
+        table.add_column(
+            header, justify="right" if number else "left", no_wrap=True
+        )
+    for row in rows:
+        table.add_row(*row)
+    console = rich.console.Console(highlight=False, markup=False)
+    # A line too long is better than a number cut off.
+    unlimited = console.options.update(max_width=10_000)
+    console.width = max(
+        console.width, console.measure(table, options=unlimited).maximum
+    )
+    console.print(table)
+    return console
 
 
 def track(cells: Iterable, name: str) -> Iterator:
@@ -224,18 +238,9 @@ def _machine() -> dict:
         policy = os.environ.get("OMP_WAIT_POLICY", "unset")
         versions["torch"] += f" (OMP_WAIT_POLICY={policy})"
     return {
-        "cpu": _cpu(),
+        "cpu": machine.processor(),
         "cores": machine.cores(),
         "system": platform.platform(),
         "python": platform.python_version(),
         "versions": versions,
     }
-
-
-def _cpu() -> str:
-    if os.path.exists("/proc/cpuinfo"):
-        with open("/proc/cpuinfo") as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()

@@ -45,26 +45,3 @@ def test_it_reports_every_variant_of_the_cells_asked_for(tmp_path):
     assert contents["machine"]["cpu"] in table
     assert contents["command"] in table
     assert "--kernel_sizes=4" in contents["command"]
-
-
-def test_every_cell_has_floors(tmp_path):
-    table, contents = command.run_benchmark(
-        "op_benchmark",
-        tmp_path,
-        "--grid=full",
-        "--floor",
-        "--channels=3",
-        "--kernel_sizes=4",
-        "--strides=1,2",
-        "--dilations=1,2",
-        "--multipliers=1,2",
-        "--batches=2",
-        "--steps=70",
-        "--computes=y+dx+dw",
-    )
-    assert len(contents["rows"]) == 6
-    for row in contents["rows"]:
-        expected = {*LAYERS, "copy", "floor", "floor_jit"}
-        command.assert_times(row["seconds"], expected)
-    for header in ("tfconv / floor", "keras / floor", "tfconv / floor, jit"):
-        assert f" {header} " in table

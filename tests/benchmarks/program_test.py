@@ -14,11 +14,11 @@ from benchmarks import program, report
 program.define_integers("kernel_sizes", [9], "Taps.")
 flags.DEFINE_bool("torch", False, "PyTorch too.")
 
-def main():
+def main(command=None):
     if flags.FLAGS.torch:
         program.require_torch()
     report.Report("toy", {}, "", None)
-    print("measured", flags.FLAGS.kernel_sizes)
+    print(command or "measured", flags.FLAGS.kernel_sizes)
 
 program.run(main)
 '''
@@ -31,9 +31,10 @@ def run(tmp_path):
     missing.mkdir()
     for module in ("matplotlib", "torch"):
         (missing / f"{module}.py").write_text("raise ImportError")
-    (tmp_path / "toy.py").write_text(PROGRAM)
 
-    def call(*arguments):
+    def call(*arguments, commands=()):
+        text = PROGRAM.replace("run(main)", f"run(main, {commands})")
+        (tmp_path / "toy.py").write_text(text)
         return command.run("toy.py", *arguments, folder=tmp_path, path=missing)
 
     return call
@@ -69,6 +70,27 @@ def test_a_request_that_cannot_be_met_is_one_sentence_and_status_2(
     assert sentence.startswith("toy: ")
     for name in names:
         assert name in sentence
+
+
+@pytest.mark.parametrize(
+    ("arguments", "output"),
+    [
+        (["first", "--kernel_sizes=3"], "first [3]\n"),
+        ([], ""),
+        (["third"], ""),
+        (["first", "second"], ""),
+    ],
+)
+def test_a_program_with_commands_takes_one_of_them(run, arguments, output):
+    process = run(*arguments, commands=("first", "second"))
+    assert process.stdout == output
+    if output:
+        assert process.returncode == 0
+    else:
+        assert process.returncode == 2
+        assert process.stderr == (
+            "toy: Expected one command: first or second.\n"
+        )
 
 
 def test_help_shows_the_docstring_and_every_flag(run):

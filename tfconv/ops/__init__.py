@@ -2,6 +2,8 @@
 
 from tfconv.ops.depthwise import depthwise_conv1d
 from tfconv.ops.depthwise import pointwise_conv1d
+from tfconv.ops.explanation import Explanation
+from tfconv.ops.explanation import explain
 from tfconv.ops.geometry import LARGEST
 from tfconv.ops.geometry import PADDINGS
 from tfconv.ops.geometry import Geometry
@@ -11,8 +13,10 @@ from tfconv.ops.tracing import inference
 __all__ = [
     "LARGEST",
     "PADDINGS",
+    "Explanation",
     "Geometry",
     "depthwise_conv1d",
+    "explain",
     "exporting",
     "inference",
     "pointwise_conv1d",

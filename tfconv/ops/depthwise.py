@@ -5,10 +5,10 @@ import operator
 
 import tensorflow as tf
 
-from tfconv.ops import edge
-from tfconv.ops import graph
-from tfconv.ops import xla
 from tfconv.ops.geometry import Geometry
+from tfconv.ops.lowerings import edge
+from tfconv.ops.lowerings import graph
+from tfconv.ops.lowerings import xla
 from tfconv.ops.tracing import Lowering
 from tfconv.ops.tracing import current_lowering
 

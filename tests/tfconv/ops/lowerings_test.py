@@ -5,7 +5,6 @@ all of them to each other.
 """
 
 import contextlib
-from unittest import mock
 
 import pytest
 import tensorflow as tf
@@ -17,7 +16,8 @@ import tfconv
 from tests.tfconv.ops import grid
 from tests.tfconv.ops.grid import Case
 from tfconv import ops
-from tfconv.ops import regimes
+from tfconv.ops import selection
+from tfconv.ops.selection import Form
 
 
 def forward_and_gradients(convolve):
@@ -82,9 +82,7 @@ def case_of_many_forms(draw):
 
 def reducing():
     """Even where there is little to do, which is what most tests do."""
-    return mock.patch.object(
-        regimes, "OPERATION", (regimes.Rule(regimes.Form.REDUCED),)
-    )
+    return selection.forcing({"graph": [Form.PARTS]})
 
 
 LOWERINGS = {
@@ -100,7 +98,7 @@ def of_computed(convolve):
     return lambda x, w: convolve(x + tf.zeros_like(x), w)
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(case_of_many_forms(), st.booleans())
 def test_all_lowerings_have_the_same_outputs_and_gradients(case, is_computed):
     operands = [tf.constant(operand) for operand in case.operands()]
@@ -121,7 +119,7 @@ def test_all_lowerings_have_the_same_outputs_and_gradients(case, is_computed):
         check(case, run(*operands))
 
 
-@settings(max_examples=40, deadline=None, derandomize=True)
+@settings(max_examples=20, deadline=None, derandomize=True)
 @given(case_of_many_forms().filter(lambda case: case.dilation_rate == 1))
 def test_the_exported_form_has_the_same_outputs(case):
     x, w, _ = case.operands()
@@ -135,47 +133,24 @@ def test_the_exported_form_has_the_same_outputs(case):
     case.check_outputs(exported(tf.constant(x)), x, w)
 
 
-def test_wide_layers_a_batch_of_one_and_short_kernels():
-    # XLA cuts edges off, and blocks of another size, that it else does not, and
-    # takes the outputs of a multiplier apart, and few short signals in a row.
+def test_blocks_of_frames_of_wide_layers_and_of_few_examples():
+    # XLA's blocks are shorter, and taps in parts, where there are few sums.
     for case in (
         Case(31, channels=128, steps=140, padding="causal", multiplier=4),
-        Case(
-            31, channels=128, steps=61, padding="same", strides=2, multiplier=4
-        ),
-        Case(47, channels=64, steps=150, multiplier=4, dilation_rate=2),
-        Case(110, channels=64, steps=90, padding="same", multiplier=2),
-        Case(110, channels=64, steps=90, padding="same", multiplier=3),
-        Case(104, channels=64, steps=120, padding="valid", multiplier=3),
         Case(9, channels=256, steps=250, batch=1),
-        Case(5, channels=96, steps=60, padding="same"),
         Case(9, channels=64, steps=129, padding="causal", dilation_rate=8),
-        Case(5, channels=8, steps=300, padding="same", dilation_rate=2),
-        Case(6, channels=4, steps=844, padding="causal", dilation_rate=4),
-        Case(15, channels=3, steps=900, padding="same", dilation_rate=2),
-        Case(31, channels=1, steps=300, padding="causal", strides=4),
-        Case(9, channels=1, steps=300, multiplier=3, dilation_rate=4),
-        Case(31, channels=1, steps=1101, multiplier=2, dilation_rate=4),
-        Case(3, channels=40, steps=400, batch=1, padding="causal"),
         Case(31, channels=40, steps=800, batch=1, padding="same"),
-        Case(63, channels=40, steps=803, batch=1, padding="causal"),
-        Case(9, channels=40, steps=98, batch=8, padding="same"),
-        Case(31, channels=12, steps=81, batch=9, padding="causal"),
         Case(5, channels=9, steps=70, batch=8, strides=2, padding="valid"),
         Case(3, channels=64, steps=100, batch=16),
-        Case(2, channels=16, steps=97, batch=32, strides=2),
+        Case(110, channels=12, steps=90, padding="same", multiplier=2),
     ):
         check_under_xla(case)
 
 
 def test_inputs_that_xla_pads_where_they_are_computed():
     for case in (
-        Case(9, channels=16, steps=300, padding="same"),
         Case(31, channels=8, steps=400, padding="causal"),
         Case(9, channels=8, steps=310, padding="same", strides=2),
-        Case(5, channels=12, steps=200, padding="valid"),
-        Case(3, channels=96, steps=100, padding="causal", multiplier=2),
-        Case(9, channels=1, steps=500, padding="same"),
         Case(9, channels=8, steps=300, padding="causal", dilation_rate=2),
     ):
         check_under_xla(case, around=of_computed)
@@ -200,14 +175,11 @@ def test_short_signals_where_a_batch_of_any_size_was_traced(batch):
     check(case, run(*operands))
 
 
-# Of every kind: few channels and many, with a stride, a dilation, a multiplier.
+# Few channels and many, a multiplier, a dilation.
 CASES = [
     Case(9, channels=3, steps=60, padding="causal"),
     Case(9, channels=12, steps=30, padding="same", multiplier=2),
-    Case(9, channels=12, steps=31, padding="same", strides=2),
     Case(3, channels=4, steps=33, padding="causal", dilation_rate=4),
-    Case(50, channels=1, steps=1000, padding="same"),
-    Case(101, channels=8, steps=40, padding="causal"),
 ]
 
 

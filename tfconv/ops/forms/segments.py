@@ -2,8 +2,9 @@
 
 import tensorflow as tf
 
-from tfconv.ops import native
-from tfconv.ops import reduction
+from tfconv.ops.forms import native
+from tfconv.ops.forms.steps import ceil_divide
+from tfconv.ops.forms.steps import window
 
 _CHANNELS = 64
 
@@ -24,7 +25,7 @@ def convolve(inputs, kernel, pads, segments) -> tf.Tensor:
     """[b, t, c] x [k, c, 1] -> [b, t', c]."""
     taps = kernel.shape[0]
     windows = inputs.shape[1] + sum(pads) - taps + 1
-    length = reduction.ceil_divide(windows, segments)
+    length = ceil_divide(windows, segments)
     outputs = native.convolve(
         _overlapping(inputs, pads[0], taps - 1, length, segments),
         tf.tile(kernel, [1, segments, 1]),
@@ -37,8 +38,8 @@ def kernel_gradient(inputs, upstream, taps, pads, segments) -> tf.Tensor:
     """[b, t, c] x [b, t', c] -> [k, c, 1]."""
     channels = inputs.shape[2]
     windows = upstream.shape[1]
-    length = reduction.ceil_divide(windows, segments)
-    upstream = reduction.window(upstream, 0, segments * length)
+    length = ceil_divide(windows, segments)
+    upstream = window(upstream, 0, segments * length)
     gradient = native.kernel_gradient_over_height(
         _overlapping(inputs, pads[0], taps - 1, length, segments),
         _side_by_side(upstream, length, segments),
@@ -57,15 +58,15 @@ def _overlapping(inputs, left, halo, length, segments) -> tf.Tensor:
     """
     channels = inputs.shape[2]
     total = segments * length
-    body = _side_by_side(reduction.window(inputs, 0, total), length, segments)
+    body = _side_by_side(window(inputs, 0, total), length, segments)
     right = halo - left
     parts = [body if right >= 0 else body[:, :right]]
     if left:
-        first = reduction.window(inputs, -left, left)
+        first = window(inputs, -left, left)
         ends = body[:, length - left :, :-channels]
         parts.insert(0, tf.concat([first, ends], axis=2))
     if right > 0:
-        last = reduction.window(inputs, total, right)
+        last = window(inputs, total, right)
         beginnings = body[:, :right, channels:]
         parts.append(tf.concat([beginnings, last], axis=2))
     return tf.concat(parts, axis=1)

@@ -1,18 +1,17 @@
-"""TensorFlow's native depthwise op and its gradients, over one time axis.
+"""TensorFlow's native depthwise op and its gradients, over one time axis."""
 
-Which of them is fast where, regimes.py says.
-"""
+import contextlib
 
 import tensorflow as tf
 
-from tfconv.ops import reduction
+from tfconv.ops.forms.steps import length
+from tfconv.ops.forms.steps import window
 from tfconv.ops.geometry import Geometry
-from tfconv.ops.reduction import length
 
 _NO_STRIDES = [1, 1, 1, 1]
 
-# TensorFlow has no oneDNN kernel for gradients with explicit padding: those are
-# 2 to 40 times slower.
+# TensorFlow has no fast kernel for gradients with explicit padding, so that it
+# is "SAME", or there is none.
 
 
 def convolve(inputs, kernel, pads, stride=1) -> tf.Tensor:
@@ -33,10 +32,40 @@ def convolve(inputs, kernel, pads, stride=1) -> tf.Tensor:
 def without_height(outputs, windows: int, kernel) -> tf.Tensor:
     """[b, 1, t', c*m] -> [b, t', c*m], also where b turns out to be 0.
 
-    Of no examples the op makes outputs of another shape.
+    The op makes outputs of another shape without examples.
     """
     _, channels, multiplier = kernel.shape
     return tf.reshape(outputs, [-1, windows, channels * multiplier])
+
+
+def repeat(inputs, multiplier: int) -> tf.Tensor:
+    """[b, t, c] -> [b, t, c*m], each channel m times.
+
+    As the parts of complex numbers, since tf.repeat is slow.
+    """
+    dtype = inputs.dtype
+    if multiplier == 2:
+        repeated = tf.bitcast(tf.complex(inputs, inputs), dtype)
+    elif multiplier == 4 and dtype == tf.float32:
+        pairs = tf.bitcast(tf.complex(inputs, inputs), tf.float64)
+        repeated = tf.bitcast(tf.complex(pairs, pairs), dtype)
+    else:
+        return tf.repeat(inputs, multiplier, axis=2)
+    channels = inputs.shape[2] * multiplier
+    return tf.reshape(repeated, [-1, length(inputs), channels])
+
+
+def _bitcast_gradient(op, upstream) -> tf.Tensor:
+    """Numbers regarded as the parts of complex ones, and back.
+
+    TensorFlow has no gradient of it. Backpropagation does not need one, since
+    the convolution has a gradient of its own; forward mode does.
+    """
+    return tf.bitcast(upstream, op.inputs[0].dtype)
+
+
+with contextlib.suppress(KeyError):  # Somebody else has registered one.
+    tf.RegisterGradient("Bitcast")(_bitcast_gradient)
 
 
 def input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
@@ -51,7 +80,7 @@ def input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
         strides=[1, stride, stride, 1],
         padding="SAME" if same else "VALID",
     )
-    return reduction.window(tf.squeeze(gradient, axis=1), left, steps)
+    return window(tf.squeeze(gradient, axis=1), left, steps)
 
 
 def kernel_gradient(inputs, upstream, taps, pads, stride) -> tf.Tensor:
@@ -76,7 +105,7 @@ def kernel_gradient_over_height(
 ) -> tf.Tensor:
     """[b, t, width*c] x [b, t', width*c] -> [k, c, 1], time as the height."""
     steps = length(inputs)
-    # A kernel longer than its inputs is 3 to 10 times slower to pad there.
+    # A kernel longer than its inputs is slow to pad there.
     longer = not isinstance(steps, int) or steps < taps
     same = not longer and _is_same(pads, taps, 1, steps)
     if not same:
@@ -94,7 +123,7 @@ def kernel_gradient_over_height(
 def kernel_gradient_of_rows(inputs, upstream, taps, width) -> tf.Tensor:
     """[b, t' + k - 1, width*c] x [b, t', c] -> [k, width*c, 1].
 
-    Of a kernel as wide as the image, time as its height.
+    The kernel is as wide as the image, and time is its height.
     """
     channels = upstream.shape[2]
     gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(

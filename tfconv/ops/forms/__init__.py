@@ -1,0 +1,1 @@
+"""Forms of a convolution in TensorFlow's operations, each in one file."""

@@ -1,0 +1,1 @@
+"""Where an operation is traced, and the forms that it takes there."""
