@@ -52,10 +52,9 @@ def depthwise_conv1d(
         Tensor of shape `(b, t', c * m)`, of the dtype of `inputs`. float16 and
         bfloat16 are accumulated in float32.
 
-    An input that is not finite makes the outputs that meet it not finite; on
-    CPU maybe also those whose window it lies in between two taps and, with
-    fewer than 8 channels and 8 taps or more, those up to 64 time steps times
-    the dilation rate, or two strides, away.
+    An input that is not finite makes the outputs that meet it not finite and,
+    under XLA, of one channel with a stride of 16 or more, those within two
+    strides.
 
     Raises:
         ValueError: when an argument is out of its range, when both

@@ -20,6 +20,15 @@ _exporting = contextvars.ContextVar("tfconv_exporting", default=False)
 
 
 @contextlib.contextmanager
+def setting(variable: contextvars.ContextVar, value):
+    """Gives a variable a value inside the context, and gives that."""
+    token = variable.set(value)
+    try:
+        yield value
+    finally:
+        variable.reset(token)
+
+
 def exporting():
     """Operations traced inside this context take their edge form.
 
@@ -35,25 +44,16 @@ def exporting():
     ...         tf.TensorSpec((1, 98, 40))
     ...     )
     """
-    token = _exporting.set(True)
-    try:
-        yield
-    finally:
-        _exporting.reset(token)
+    return setting(_exporting, True)
 
 
-@contextlib.contextmanager
 def inference(enabled: bool = True):
     """Operations traced inside this context are one native op each.
 
     That is what a converter knows. Their gradients are the same as outside, but
     in a plain graph the outputs come without the reshapes of training.
     """
-    token = _inference.set(enabled)
-    try:
-        yield
-    finally:
-        _inference.reset(token)
+    return setting(_inference, enabled)
 
 
 def in_inference() -> bool:

@@ -98,7 +98,7 @@ def of_computed(convolve):
     return lambda x, w: convolve(x + tf.zeros_like(x), w)
 
 
-@settings(max_examples=10, deadline=None, derandomize=True)
+@settings(max_examples=4, deadline=None, derandomize=True)
 @given(case_of_many_forms(), st.booleans())
 def test_all_lowerings_have_the_same_outputs_and_gradients(case, is_computed):
     operands = [tf.constant(operand) for operand in case.operands()]
@@ -177,7 +177,6 @@ def test_short_signals_where_a_batch_of_any_size_was_traced(batch):
 
 # Few channels and many, a multiplier, a dilation.
 CASES = [
-    Case(9, channels=3, steps=60, padding="causal"),
     Case(9, channels=12, steps=30, padding="same", multiplier=2),
     Case(3, channels=4, steps=33, padding="causal", dilation_rate=4),
 ]

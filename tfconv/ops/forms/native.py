@@ -5,6 +5,7 @@ import contextlib
 import tensorflow as tf
 
 from tfconv.ops.forms.steps import length
+from tfconv.ops.forms.steps import pad
 from tfconv.ops.forms.steps import window
 from tfconv.ops.geometry import Geometry
 
@@ -83,62 +84,53 @@ def input_gradient(upstream, kernel, pads, stride, steps) -> tf.Tensor:
     return window(tf.squeeze(gradient, axis=1), left, steps)
 
 
-def kernel_gradient(inputs, upstream, taps, pads, stride) -> tf.Tensor:
-    """[b, t, c] x [b, t', c*m] -> [k, c, m]."""
-    same = _is_same(pads, taps, stride, length(inputs))
+def kernel_gradient(inputs, upstream, taps, pads, stride=1) -> tf.Tensor:
+    """[b, t, c] x [b, t', c] -> [k, c, 1], time as the width of an image."""
     channels = inputs.shape[2]
-    multiplier = upstream.shape[2] // channels
-    if not same:
-        inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
+    inputs, padding = _padded(inputs, pads, taps, stride)
     gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
         input=tf.expand_dims(inputs, axis=1),
-        filter_sizes=[1, taps, channels, multiplier],
+        filter_sizes=[1, taps, channels, 1],
         out_backprop=tf.expand_dims(upstream, axis=1),
         strides=[1, stride, stride, 1],
-        padding="SAME" if same else "VALID",
+        padding=padding,
     )
-    return tf.squeeze(gradient, axis=0)
+    return tf.reshape(gradient, [taps, channels, 1])
 
 
 def kernel_gradient_over_height(
-    inputs, upstream, taps, pads, width=1
+    inputs, upstream, taps, pads, width=1, taps_across=1
 ) -> tf.Tensor:
-    """[b, t, width*c] x [b, t', width*c] -> [k, c, 1], time as the height."""
+    """[b, t, width*c] x [b, t', v*c] -> [k, n*c, 1], time as the height.
+
+    Signals that lie side by side are the width of an image, over which a kernel
+    of n taps across is summed, or fits once.
+    """
+    channels = inputs.shape[2] // width
+    inputs, padding = _padded(inputs, pads, taps)
+    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
+        input=_images(inputs, channels),
+        filter_sizes=[taps, taps_across, channels, 1],
+        out_backprop=_images(upstream, channels),
+        strides=_NO_STRIDES,
+        padding=padding,
+    )
+    return tf.reshape(gradient, [taps, taps_across * channels, 1])
+
+
+def _padded(inputs, pads, taps: int, stride: int = 1) -> tuple[tf.Tensor, str]:
+    """The inputs, and how the op is to pad them."""
     steps = length(inputs)
     # A kernel longer than its inputs is slow to pad there.
-    longer = not isinstance(steps, int) or steps < taps
-    same = not longer and _is_same(pads, taps, 1, steps)
-    if not same:
-        inputs = tf.pad(inputs, [[0, 0], pads, [0, 0]])
-    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=_images(inputs, width),
-        filter_sizes=[taps, 1, inputs.shape[2] // width, 1],
-        out_backprop=_images(upstream, width),
-        strides=_NO_STRIDES,
-        padding="SAME" if same else "VALID",
-    )
-    return tf.squeeze(gradient, axis=1)
+    is_long = isinstance(steps, int) and steps >= taps
+    if is_long and _is_same(pads, taps, stride, steps):
+        return inputs, "SAME"
+    return pad(inputs, pads), "VALID"
 
 
-def kernel_gradient_of_rows(inputs, upstream, taps, width) -> tf.Tensor:
-    """[b, t' + k - 1, width*c] x [b, t', c] -> [k, width*c, 1].
-
-    The kernel is as wide as the image, and time is its height.
-    """
-    channels = upstream.shape[2]
-    gradient = tf.raw_ops.DepthwiseConv2dNativeBackpropFilter(
-        input=_images(inputs, width),
-        filter_sizes=[taps, width, channels, 1],
-        out_backprop=_images(upstream, 1),
-        strides=_NO_STRIDES,
-        padding="VALID",
-    )
-    return tf.reshape(gradient, [taps, width * channels, 1])
-
-
-def _images(inputs, width) -> tf.Tensor:
+def _images(inputs, channels: int) -> tf.Tensor:
     """[b, t, width*c] -> [b, t, width, c]."""
-    channels = inputs.shape[2] // width
+    width = inputs.shape[2] // channels
     return tf.reshape(inputs, [-1, length(inputs), width, channels])
 
 

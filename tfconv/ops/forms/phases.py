@@ -120,13 +120,10 @@ def kernel_gradient_of_rows(
     inputs = window(
         rows_of(inputs, stride), -rows.left, length(upstream) + rows.taps - 1
     )
-    if is_wide:
-        gradient = native.kernel_gradient_of_rows(
-            inputs, upstream, rows.taps, stride
-        )
-    else:
+    across = stride if is_wide else 1
+    if not is_wide:
         upstream = tf.tile(upstream, [1, 1, stride])
-        gradient = native.kernel_gradient_over_height(
-            inputs, upstream, rows.taps, (0, 0)
-        )
+    gradient = native.kernel_gradient_over_height(
+        inputs, upstream, rows.taps, (0, 0), across, across
+    )
     return rows.to_kernel(gradient)
