@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
 
-from benchmarks import report
+from benchmarks import tables as printed
 from benchmarks.form_cells import Cell
 from benchmarks.form_data import Measurement
 from benchmarks.form_data import Setup
@@ -250,7 +250,7 @@ def _show_regret(cells: list[Measured], tables: Tables) -> None:
                     ]
                 )
     headers = ["regret of", "cells", "mean", "95 %", "worst", "at"]
-    report.print_table(headers, rows)
+    printed.print_table(headers, rows)
 
 
 def _show_noise(cells: list[Measured]) -> None:
@@ -282,7 +282,7 @@ def _show_costs(cells: list[Measured], tables: Tables) -> None:
             ]
         )
     headers = ["without", "cells", "cost", "unmeasured", ""]
-    report.print_table(headers, rows)
+    printed.print_table(headers, rows)
 
 
 def _verdict(found: Cost) -> str:

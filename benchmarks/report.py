@@ -21,6 +21,7 @@ import rich.table
 
 from benchmarks import machine
 from benchmarks import program
+from benchmarks import tables
 from benchmarks import timing
 from benchmarks.timing import Timing
 
@@ -95,7 +96,7 @@ class Report:
             self._draw(program.PLOT.value, self._rows)
 
     def _print(self) -> None:
-        console = print_table(
+        console = tables.print_table(
             self._columns,
             (
                 [text(row) for text in self._columns.values()]
@@ -132,27 +133,6 @@ class Report:
             ],
         }
         return json.dumps(contents, indent=2) + "\n"
-
-
-def print_table(
-    headers: Iterable[str], rows: Iterable[Iterable[str]]
-) -> rich.console.Console:
-    """Prints a table in Markdown, and returns the console that it is on."""
-    table = rich.table.Table(box=rich.box.MARKDOWN)
-    for number, header in enumerate(headers):
-        table.add_column(
-            header, justify="right" if number else "left", no_wrap=True
-        )
-    for row in rows:
-        table.add_row(*row)
-    console = rich.console.Console(highlight=False, markup=False)
-    # A line too long is better than a number cut off.
-    unlimited = console.options.update(max_width=10_000)
-    console.width = max(
-        console.width, console.measure(table, options=unlimited).maximum
-    )
-    console.print(table)
-    return console
 
 
 def track(cells: Iterable, name: str) -> Iterator:

@@ -5,18 +5,15 @@ import dataclasses
 
 import keras
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 
 from benchmarks import form_cells
 from benchmarks import form_data
 from benchmarks import form_report
 from benchmarks import form_variants
-from benchmarks import forms
-from benchmarks import program
 from benchmarks.form_cells import Cell
 from benchmarks.form_data import Measurement
 from benchmarks.form_data import Step
+from tests.benchmarks.command import run as run_program
 from tfconv.ops.selection import Form
 from tfconv.ops.selection import Row
 from tfconv.ops.selection import Workload
@@ -179,7 +176,7 @@ def test_cells_are_within_bounds_and_of_every_kind():
         assert cell.stride == 1 or cell.dilation == 1
         assert cell.span <= 2 * cell.steps
     usual = [c for c in cells if c.multiplier == 1 and 8 <= c.channels <= 256]
-    assert 0.6 < len(usual) / 300 < 0.8
+    assert 0.5 < len(usual) / 300 < 0.7
     for kind in (
         lambda cell: cell.stride > 1,
         lambda cell: cell.dilation > 1,
@@ -207,46 +204,39 @@ def test_every_form_that_can_run_is_a_variant_and_all_compute_the_same():
         assert abs(found - expected).numpy().max() < 1e-3
 
 
-@pytest.fixture
-def folder(tmp_path):
-    """A folder for the CSV files; one small cell is what is asked for."""
-    with flagsaver.flagsaver(
-        folder=str(tmp_path),
-        cells=1,
-        seed=8,
-        rounds=1,
-        seconds_per_cell=0.0,
-        lowerings=["graph"],
-    ):
-        flags.FLAGS.mark_as_parsed()
-        yield tmp_path
+def run(folder, command, status=0):
+    """Runs the program on one small cell; returns what it prints."""
+    process = run_program(
+        "-m",
+        "benchmarks.forms",
+        command,
+        f"--folder={folder}",
+        "--cells=1",
+        "--seed=8",
+        "--rounds=1",
+        "--seconds_per_cell=0",
+        "--lowerings=graph",
+        folder=folder,
+    )
+    assert process.returncode == status, process.stderr
+    return process.stdout if not status else process.stderr
 
 
-def test_it_measures_once_and_reports(folder, capsys):
-    forms.main("measure")
-    (path,) = folder.glob("forms-*.csv")
+def test_it_measures_once_and_reports(tmp_path):
+    message = run(tmp_path, "report", status=2)
+    assert "forms-*.csv" in message and "measure first" in message
+    run(tmp_path, "measure")
+    (path,) = tmp_path.glob("forms-*.csv")
     text = path.read_text()
     rows = list(csv.DictReader(text.splitlines()))
     assert {row["what"] for row in rows} == {"y", "dx", "dw", "all"}
     assert {"table", "op", "keras"} <= {row["variant"] for row in rows}
-    forms.main("measure")
+    run(tmp_path, "measure")
     assert path.read_text() == text
-    forms.main("report")
-    table = capsys.readouterr().out
+    table = run(tmp_path, "report")
     assert "graph, 1 cells" in table
     for line in ("all, the tables", "y, always native", "dw, keras"):
         assert f" {line} " in table
-    assert " graph y 1, " in table
-
-
-def test_figures_of_another_machine_are_not_added_to(folder):
-    forms.main("measure")
-    (path,) = folder.glob("forms-*.csv")
-    path.write_text(path.read_text().replace(keras.__version__, "3.0"))
-    with pytest.raises(program.UsageError, match=r"3\.0.*move it away"):
-        forms.main("measure")
-
-
-def test_without_a_file_there_is_nothing_to_report(folder):
-    with pytest.raises(program.UsageError, match=r"forms-\*\.csv"):
-        forms.main("report")
+    assert " graph y 1, " in table or " graph 1, " in table
+    path.write_text(text.replace(keras.__version__, "3.0"))
+    assert "move it away" in run(tmp_path, "measure", status=2)
