@@ -46,28 +46,28 @@ def check(function, cases):
 
 @grid.every_window
 def test_eager_outputs(padding, strides, dilation_rate):
-    for cases in grid.rounds(padding, strides, dilation_rate, every=2):
+    for cases in grid.rounds(padding, strides, dilation_rate, every=4):
         for case in cases:
             x, w, _ = case.operands()
             y = tfconv.depthwise_conv1d(x, w, **case.window)
             case.check_outputs(y, x, w)
 
 
-@grid.every_window
+@grid.some_windows
 def test_graph_outputs_of_unknown_batch_and_steps(
     padding, strides, dilation_rate
 ):
-    rounds = grid.rounds(padding, strides, dilation_rate, every=9)
+    rounds = grid.rounds(padding, strides, dilation_rate, every=18)
     function = in_graph(rounds[0], jit_compile=False)
     for cases in rounds:
         check(function, cases)
 
 
-@grid.every_window
+@grid.some_windows
 def test_xla_outputs_of_unknown_batch_and_steps(
     padding, strides, dilation_rate
 ):
-    cases = grid.sample(padding, strides, dilation_rate, every=18)
+    cases = grid.sample(padding, strides, dilation_rate, every=36)
     check(in_graph(cases, jit_compile=True), cases)
 
 
@@ -100,7 +100,7 @@ def test_outputs_of_long_kernels_and_many_channels(mode):
         check(in_graph(grid.LARGE_CASES, mode == "jit"), grid.LARGE_CASES)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True)
+@settings(max_examples=80, deadline=None, derandomize=True)
 @given(grid.any_case())
 def test_outputs_beyond_the_grid(case):
     x, w, _ = case.operands()

@@ -110,15 +110,15 @@ def check(gradients, cases):
 
 @grid.every_window
 def test_eager_gradients(padding, strides, dilation_rate):
-    for cases in grid.rounds(padding, strides, dilation_rate, every=3):
+    for cases in grid.rounds(padding, strides, dilation_rate, every=6):
         check(differentiate(cases), cases)
 
 
-@grid.every_window
+@grid.some_windows
 def test_graph_gradients_of_unknown_batch_and_steps(
     padding, strides, dilation_rate
 ):
-    rounds = grid.rounds(padding, strides, dilation_rate, every=12)
+    rounds = grid.rounds(padding, strides, dilation_rate, every=18)
     gradients = with_unknown_batch_and_steps(
         differentiate(rounds[0]), rounds[0]
     )
@@ -126,23 +126,23 @@ def test_graph_gradients_of_unknown_batch_and_steps(
         check(gradients, cases)
 
 
-@grid.every_window
+@grid.some_windows
 def test_gradients_without_training_of_unknown_batch_and_steps(
     padding, strides, dilation_rate
 ):
-    cases = grid.sample(padding, strides, dilation_rate, every=18)
+    cases = grid.sample(padding, strides, dilation_rate, every=36)
     with ops.inference():
         gradients = with_unknown_batch_and_steps(differentiate(cases), cases)
     check(gradients, cases)
 
 
-@grid.every_window
+@grid.some_windows
 def test_xla_gradients(padding, strides, dilation_rate):
     cases = grid.sample(padding, strides, dilation_rate, every=36)
     check(in_mode(differentiate(cases), "jit"), cases)
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("mode", ["eager", "jit"])
 def test_gradients_of_long_kernels_and_many_channels(mode):
     check(in_mode(differentiate(grid.LARGE_CASES), mode), grid.LARGE_CASES)
 
@@ -153,7 +153,7 @@ def test_eager_gradients_beyond_the_grid(case):
     check(differentiate([case]), [case])
 
 
-@settings(max_examples=20, deadline=None, derandomize=True)
+@settings(max_examples=10, deadline=None, derandomize=True)
 @given(grid.any_case())
 def test_graph_gradients_beyond_the_grid(case):
     check(with_unknown_batch_and_steps(differentiate([case]), [case]), [case])
@@ -207,8 +207,9 @@ def cases_of(mode):
     """Cases that take every form of a mode once or twice."""
     if mode == "jit_parts":
         return [Case(9, 2, 1, 11, padding="same")]
-    others = XLA_FORMS if mode == "jit" else GRAPH_FORMS
-    return SECOND_ORDER_CASES + others
+    if mode == "eager":
+        return SECOND_ORDER_CASES
+    return SECOND_ORDER_CASES + (XLA_FORMS if mode == "jit" else GRAPH_FORMS)
 
 
 @pytest.mark.parametrize("mode", ALL_MODES)

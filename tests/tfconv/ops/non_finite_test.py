@@ -41,13 +41,12 @@ def of_tensorflow(case):
 
 
 @pytest.mark.parametrize("where", ["inputs", "upstream"])
-@pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_not_finite_stays_where_it_is(name, value, where):
+def test_what_is_not_finite_stays_where_it_is(name, where):
     case = CASES[name]
     x, w, dy = case.operands()
     for place in (0, 7, 33, -1):
-        (x if where == "inputs" else dy)[0, place, 0] = value
+        (x if where == "inputs" else dy)[0, place, 0] = np.nan
     operands = [tf.constant(each) for each in (x, w, dy)]
 
     def convolve(x, w):
