@@ -62,7 +62,7 @@ class Cost:
 
 
 class Measured:
-    """What was measured of one cell in one lowering."""
+    """The measurements of one cell in one lowering."""
 
     def __init__(self, measurements: Iterable[Measurement]):
         measurements = list(measurements)
@@ -296,7 +296,7 @@ def _verdict(found: Cost) -> str:
 def _deletions(
     tables: Tables,
 ) -> Iterator[tuple[str, Callable[[str, Row], bool]]]:
-    """What is deleted, and whether a row of a table is."""
+    """Names of rows and forms, and a test for what goes with each."""
     for table, rows in tables.items():
         for number, row in enumerate(rows[:-1], start=1):
             reason = textwrap.shorten(row.reason, 40, placeholder="...")

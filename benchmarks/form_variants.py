@@ -154,7 +154,7 @@ class _Tracer:
         self._traced: list[Variant] = []
 
     def trace(self, forcing: _Forcing) -> Variant:
-        """What is chosen with a forcing; it may be traced already."""
+        """A variant with a forcing, which may be traced already."""
         for variant in self._traced:
             with selection.forcing(forcing), selection.recording() as record:
                 same = all(

@@ -35,7 +35,7 @@ def slug(name: str) -> str:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """What Linux knows of the first core; nothing elsewhere."""
+    """Facts that Linux has of the first core; none elsewhere."""
     if not os.path.exists("/proc/cpuinfo"):
         return {}
     with open("/proc/cpuinfo") as file:

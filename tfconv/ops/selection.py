@@ -99,7 +99,7 @@ class Row:
     also_unknown: bool = False
 
     def fits(self, work: Workload) -> bool:
-        """Whether a workload is within all the bounds."""
+        """Tells whether a workload is within all the bounds."""
         for name in _BOUNDED:
             (low, high), value = getattr(self, name), getattr(work, name)
             if value is None and not self.also_unknown and (low, high) != _ANY:

@@ -22,7 +22,7 @@ CASES = {
 
 
 def of_tensorflow(case):
-    """What Keras's layer calls."""
+    """TensorFlow's op, as Keras's layer calls it."""
     left = case.dilation_rate * (case.kernel_size - 1)
 
     def convolve(x, w):

@@ -1,4 +1,4 @@
-"""What a form has to compute, and one convolution made of it.
+"""The protocol of a form, and one convolution made of it.
 
 The gradients do not have custom gradients themselves: a SavedModel could not
 hold those. TensorFlow differentiates the operations that they are made of.
