@@ -14,30 +14,12 @@ from hypothesis import strategies as st
 
 import tfconv
 from tests.tfconv.ops import grid
+from tests.tfconv.ops.differentiation import check
+from tests.tfconv.ops.differentiation import forward_and_gradients
 from tests.tfconv.ops.grid import Case
 from tfconv import ops
 from tfconv.ops import selection
 from tfconv.ops.selection import Form
-
-
-def forward_and_gradients(convolve):
-    """A function of x, w and dy: y, dx and dw."""
-
-    def run(x, w, dy):
-        with tf.GradientTape() as tape:
-            tape.watch([x, w])
-            y = convolve(x, w)
-        return [y, *tape.gradient(y, [x, w], dy)]
-
-    return run
-
-
-def check(case, found):
-    x, w, dy = case.operands()
-    y, dx, dw = found
-    case.check_outputs(y, x, w)
-    case.check_input_gradient(dx, dy, w)
-    case.check_kernel_gradient(dw, x, dy)
 
 
 def check_under_xla(case, around=lambda convolve: convolve):

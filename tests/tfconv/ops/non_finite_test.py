@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 
 import tfconv
+from tests.tfconv.ops.differentiation import forward_and_gradients
 from tests.tfconv.ops.grid import Case
-from tests.tfconv.ops.lowerings_test import forward_and_gradients
 from tfconv.ops import selection
 from tfconv.ops.selection import Form
 

@@ -6,9 +6,9 @@ import pytest
 import tensorflow as tf
 
 import tfconv
+from tests.tfconv.ops.differentiation import check
+from tests.tfconv.ops.differentiation import forward_and_gradients
 from tests.tfconv.ops.grid import Case
-from tests.tfconv.ops.lowerings_test import check
-from tests.tfconv.ops.lowerings_test import forward_and_gradients
 from tfconv import ops
 from tfconv.ops import selection
 from tfconv.ops import tracing
