@@ -226,21 +226,23 @@ def convert(
         content = argument_names.restored(content, arguments)
     if recipe.quantize == "int4":
         content = int4.with_int4_weights(content, float_content)
-    known = source.kind == "keras"
-    conversion = Conversion(
-        content, counts[-1] if known else None, scopes, float_content
-    )
+    layers, names = (), frozenset()
+    if recipe.float_layers:
+        layers = float_layers.matching(
+            recipe.float_layers, float_layers.layers_of(float_content, scopes)
+        )
+        content, names = float_layers.keep_in_float(
+            content, float_content, layers, scopes
+        )
     _check_that_it_opens(content)
-    if not recipe.float_layers:
-        return conversion
-    layers = float_layers.matching(
-        recipe.float_layers, float_layers.layers_of(float_content, scopes)
-    )
-    content, names = float_layers.keep_in_float(
-        content, float_content, layers, scopes
-    )
-    return dataclasses.replace(
-        conversion, content=content, float_tensors=names, float_layers=layers
+    known = source.kind == "keras"
+    return Conversion(
+        content,
+        counts[-1] if known else None,
+        scopes,
+        float_content,
+        float_layers=layers,
+        float_tensors=names,
     )
 
 

@@ -22,9 +22,9 @@ def network(function):
     return models.randomize(keras.Model(inputs, x))
 
 
-def convert(model, quantize, data=EXAMPLES):
+def convert(model, quantize, data=EXAMPLES, float_layers=()):
     source = loading.load(model)
-    recipe = conversion.Recipe(quantize, "float32")
+    recipe = conversion.Recipe(quantize, "float32", float_layers)
     return conversion.convert(source, recipe, models.chosen(source, data))
 
 
